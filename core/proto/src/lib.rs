@@ -1,0 +1,7 @@
+//! The sans-IO heart of Clerver: wire format and state machines.
+#![forbid(unsafe_code)]
+
+pub mod crypto;
+pub mod error;
+pub mod id;
+pub mod time;
