@@ -4,4 +4,6 @@
 pub mod crypto;
 pub mod error;
 pub mod id;
+pub mod limits;
 pub mod time;
+pub mod wire;
