@@ -1,9 +1,13 @@
 //! The sans-IO heart of Clerver: wire format and state machines.
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod crypto;
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod node;
+pub mod object;
+mod session;
 pub mod time;
 pub mod wire;

@@ -112,7 +112,10 @@ impl SessionLimits {
     pub fn check(&self) -> Result<()> {
         let bad = |what: String| Err(Error::new(Code::Config, what));
         if !(1..=1 << 32).contains(&self.message_bytes_max) {
-            return bad(format!("message_bytes_max is {}, allowed are 1 to 4294967296", self.message_bytes_max));
+            return bad(format!(
+                "message_bytes_max is {}, allowed are 1 to 4294967296",
+                self.message_bytes_max
+            ));
         }
         if !(1..=1024).contains(&self.channels_max) {
             return bad(format!("channels_max is {}, allowed are 1 to 1024", self.channels_max));

@@ -68,7 +68,10 @@ impl Reader {
 
     fn need(&self, bytes: usize, field: &str) -> Result<()> {
         if self.rest.len() < bytes {
-            return Err(malformed(format!("{field} is cut off: {} bytes left, {bytes} needed", self.rest.len())));
+            return Err(malformed(format!(
+                "{field} is cut off: {} bytes left, {bytes} needed",
+                self.rest.len()
+            )));
         }
         Ok(())
     }
@@ -87,8 +90,8 @@ impl Reader {
 
     /// A variable-length integer.
     pub fn varint(&mut self, field: &str) -> Result<u64> {
-        let (value, len) =
-            peek_varint(&self.rest).ok_or_else(|| malformed(format!("{field} is cut off within its integer")))?;
+        let (value, len) = peek_varint(&self.rest)
+            .ok_or_else(|| malformed(format!("{field} is cut off within its integer")))?;
         self.rest.advance(len);
         Ok(value)
     }

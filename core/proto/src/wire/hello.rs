@@ -5,7 +5,7 @@
 
 use super::codec::{Reader, malformed, put_text, put_varint};
 use crate::error::{Code, Error, Result};
-use crate::id::{HostId, NodeId, ProcessId};
+use crate::id::{HostId, NodeId, ProcessId, Sid};
 use crate::limits::{SessionLimits, VERSION_MAX, VERSION_MIN};
 use bytes::{BufMut, BytesMut};
 
@@ -54,6 +54,8 @@ pub struct Hello {
     pub revive: bool,
     /// The end expects to come and go (a mobile device).
     pub volatile: bool,
+    /// The link is for this session only: without it, do not make another.
+    pub for_session: Option<Sid>,
     /// What this end takes.
     pub limits: SessionLimits,
     /// Heartbeat interval asked for.
@@ -84,7 +86,11 @@ impl Hello {
         to.put_slice(&self.binding);
         put_varint(to, self.link_counter);
         to.put_u8(self.role as u8);
-        to.put_u8(u8::from(self.revive) | u8::from(self.volatile) << 1);
+        let flags = [self.revive, self.volatile, self.for_session.is_some()];
+        to.put_u8(flags.iter().rev().fold(0, |bits, &flag| bits << 1 | u8::from(flag)));
+        if let Some(sid) = self.for_session {
+            to.put_slice(&sid.0);
+        }
         for number in [
             self.limits.message_bytes_max,
             self.limits.budget_bytes,
@@ -110,17 +116,18 @@ impl Hello {
         if version_max < VERSION_MIN || version_min > VERSION_MAX || version_min > version_max {
             return Err(Error::new(
                 Code::Version,
-                format!("the peer speaks versions {version_min} to {version_max}, this side {VERSION_MIN} to {VERSION_MAX}"),
+                format!(
+                    "the peer speaks versions {version_min} to {version_max}, this side {VERSION_MIN} to {VERSION_MAX}"
+                ),
             ));
         }
-        let node = NodeId {
-            host: HostId(from.array("host id")?),
-            process: ProcessId(from.array("process id")?),
-        };
+        let node =
+            NodeId { host: HostId(from.array("host id")?), process: ProcessId(from.array("process id")?) };
         let binding = from.array("binding")?;
         let link_counter = from.varint("link counter")?;
         let role = Role::from_byte(from.u8("role")?)?;
         let flags = from.u8("flags")?;
+        let for_session = if flags & 4 != 0 { Some(Sid(from.array("sid")?)) } else { None };
         let limits = SessionLimits {
             message_bytes_max: from.varint("message limit")?,
             budget_bytes: from.varint("budget")?,
@@ -136,6 +143,7 @@ impl Hello {
             role,
             revive: flags & 1 != 0,
             volatile: flags & 2 != 0,
+            for_session,
             limits,
             beat_ms: from.varint("beat")?,
             ttl_ms: from.varint("ttl")?,

@@ -47,7 +47,8 @@ pub enum Offer {
     },
 }
 
-/// One frame.
+/// One frame; its fields are those of docs/PROTOCOL.md.
+#[allow(missing_docs)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// Something the peer should know; never closes anything.
@@ -446,7 +447,8 @@ impl Decoder {
         let Some(&kind) = self.ready.first() else { return Ok(None) };
         let Some((len, len_bytes)) = peek_varint(&self.ready[1..]) else { return Ok(None) };
         if len > body_bytes_max as u64 {
-            let what = format!("a frame of type {kind} has {len} bytes, at most {body_bytes_max} are allowed here");
+            let what =
+                format!("a frame of type {kind} has {len} bytes, at most {body_bytes_max} are allowed here");
             return Err(Error::new(Code::Protocol, format!("read frame: {what}")));
         }
         let head = 1 + len_bytes;

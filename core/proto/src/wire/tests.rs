@@ -15,6 +15,7 @@ fn hello() -> Hello {
         role: Role::Bulk,
         revive: true,
         volatile: false,
+        for_session: Some(Sid([5; 16])),
         limits: SessionLimits::default(),
         beat_ms: 1000,
         ttl_ms: 10_000,
@@ -53,13 +54,19 @@ fn frame() -> impl Strategy<Value = Frame> {
         Just(Frame::Retire),
         (any::<u16>(), "[a-zä]{0,20}").prop_map(|(code, text)| Frame::Notice { code, text }),
         (any::<u16>(), "[a-zä]{0,20}").prop_map(|(code, text)| Frame::Refuse { code, text }),
-        (any::<[u8; 16]>(), number.clone(), any::<[u8; 32]>())
-            .prop_map(|(sid, n, secret)| Frame::Session { sid: Sid(sid), n, offer: Offer::Fresh { secret } }),
+        (any::<[u8; 16]>(), number.clone(), any::<[u8; 32]>()).prop_map(|(sid, n, secret)| Frame::Session {
+            sid: Sid(sid),
+            n,
+            offer: Offer::Fresh { secret }
+        }),
         (any::<[u8; 16]>(), number.clone(), table(), any::<[u8; 32]>()).prop_map(|(sid, n, table, proof)| {
             Frame::Session { sid: Sid(sid), n, offer: Offer::Existing { table, proof } }
         }),
-        (any::<[u8; 16]>(), table(), any::<[u8; 32]>())
-            .prop_map(|(sid, table, proof)| Frame::Attach { sid: Sid(sid), table, proof }),
+        (any::<[u8; 16]>(), table(), any::<[u8; 32]>()).prop_map(|(sid, table, proof)| Frame::Attach {
+            sid: Sid(sid),
+            table,
+            proof
+        }),
         (any::<[u8; 16]>(), any::<u16>(), any::<Option<[u8; 32]>>())
             .prop_map(|(sid, code, proof)| Frame::Gone { sid: Sid(sid), code, proof }),
         (any::<[u8; 16]>(), number.clone(), table(), any::<[u8; 32]>())
@@ -72,8 +79,11 @@ fn frame() -> impl Strategy<Value = Frame> {
             links: links.into_iter().map(|(by_arbiter, counter)| LinkName { by_arbiter, counter }).collect()
         }),
         Just(Frame::Role { role: Role::Standby }),
-        (number.clone(), number.clone(), number.clone())
-            .prop_map(|(transfer, portion, bytes)| Frame::Hop { transfer, portion, bytes }),
+        (number.clone(), number.clone(), number.clone()).prop_map(|(transfer, portion, bytes)| Frame::Hop {
+            transfer,
+            portion,
+            bytes
+        }),
         bytes.clone().prop_map(|record| Frame::Rekey { record }),
         (number.clone(), bytes.clone()).prop_map(|(shard, body)| Frame::Shard { shard, body }),
         (channel.clone(), number.clone()).prop_map(|(channel, limit)| Frame::Credit { channel, limit }),
@@ -81,8 +91,11 @@ fn frame() -> impl Strategy<Value = Frame> {
             .prop_map(|(channel, size, code, text)| Frame::Reset { channel, size, code, text }),
         (channel.clone(), any::<u16>()).prop_map(|(channel, code)| Frame::Stop { channel, code }),
         (channel.clone(), number.clone()).prop_map(|(channel, offset)| Frame::Done { channel, offset }),
-        (channel.clone(), number.clone(), bytes)
-            .prop_map(|(channel, offset, bytes)| Frame::Data { channel, offset, bytes }),
+        (channel.clone(), number.clone(), bytes).prop_map(|(channel, offset, bytes)| Frame::Data {
+            channel,
+            offset,
+            bytes
+        }),
         (channel, number).prop_map(|(channel, size)| Frame::End { channel, size }),
     ]
 }

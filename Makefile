@@ -1,0 +1,39 @@
+# The front door. Each target does its own set-up and says what is missing and how to install it.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench sim fuzz lint
+
+help: ## this list
+	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## check the tools; install them as root, else name the command
+	@tests/tools/setup.sh lint && echo "setup: all there"
+
+demo: ## a transfer that survives its connections, 20 s; FILE=path sends your file
+	@tests/tools/setup.sh
+	@cargo run --release --locked -p clerver-demo -- $${FILE:+--file "$$FILE"}
+
+test: ## format, clippy, all tests, the simulator; the last line sums up
+	@tests/tools/test.sh
+
+bench: ## measure speed on this machine
+	@tests/tools/bench.sh
+
+sim: ## simulator: SEEDS=n many seeds (FROM=first), SEED=n one seed with a trace
+	@tests/tools/setup.sh
+	@if [ -n "$${SEED:-}" ]; then set -- --seed "$$SEED" --trace; \
+	else set -- --seeds "$${SEEDS:-2000}" $${FROM:+--from "$$FROM"}; fi; \
+	cargo run --profile sim --locked -p clerver-sim -- "$$@"
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60); TARGET=name runs one
+	@tests/tools/fuzz.sh
+
+lint: ## format, clippy, house rules; licences and sources if cargo-deny is installed
+	@tests/tools/setup.sh lint
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo test --quiet --locked -p clerver-tidy
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check licenses bans sources; \
+	else echo "lint: licences and sources NOT checked; for that: cargo install --locked cargo-deny"; fi

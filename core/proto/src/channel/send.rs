@@ -1,0 +1,345 @@
+//! The sending half of a channel: what the application wrote and the peer may not hold yet.
+//!
+//! Keeps every byte from `kept` to `written`; offers what the peer's credit allows, first what was lost with a link. It
+//! does not know links: its caller says what a link carried, what was held and what was lost.
+
+use super::range_set::RangeSet;
+use crate::error::{Code, Error};
+use crate::limits::SLICE_BYTES_MIN;
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// How far a frame that is sent until it is held has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Nothing to send.
+    #[default]
+    Idle,
+    /// Has to be sent (again).
+    Wanted,
+    /// On a link.
+    InFlight,
+    /// Held by the peer.
+    Held,
+}
+
+impl Delivery {
+    /// The link that carried it is dead or suspect.
+    pub fn lost(&mut self) {
+        if *self == Delivery::InFlight {
+            *self = Delivery::Wanted;
+        }
+    }
+}
+
+/// An early end of the direction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// Final size: what was handed to links.
+    pub size: u64,
+    /// Why.
+    pub code: Code,
+    /// Why, for a person.
+    pub text: String,
+}
+
+/// The sending half.
+#[derive(Debug, Clone, Default)]
+pub struct SendHalf {
+    pieces: VecDeque<(u64, Bytes)>,
+    tail: BytesMut,
+    kept: u64,
+    written: u64,
+    next: u64,
+    limit: u64,
+    held: RangeSet,
+    lost: RangeSet,
+    /// END of this direction.
+    pub end: Delivery,
+    reset: Option<Reset>,
+    /// RESET of this direction.
+    pub reset_delivery: Delivery,
+    /// The peer wants no more, with its code.
+    pub stopped: Option<u16>,
+    repeated: u64,
+}
+
+impl SendHalf {
+    /// A half that may send up to `limit` before the peer says more.
+    pub fn new(limit: u64) -> SendHalf {
+        SendHalf { limit, ..SendHalf::default() }
+    }
+
+    /// Bytes that the application wrote.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Of them, handed to some link.
+    pub fn sent(&self) -> u64 {
+        self.next
+    }
+
+    /// First byte that is still kept: everything before is held by the peer.
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// Bytes kept.
+    pub fn occupied(&self) -> u64 {
+        if self.reset.is_some() { 0 } else { self.written - self.kept }
+    }
+
+    /// Bytes handed to a link a second time, since the last question.
+    pub fn take_repeated(&mut self) -> u64 {
+        std::mem::take(&mut self.repeated)
+    }
+
+    /// The early end, if there is one.
+    pub fn reset_info(&self) -> Option<&Reset> {
+        self.reset.as_ref()
+    }
+
+    /// Whether the application may still write.
+    pub fn is_open(&self) -> bool {
+        self.end == Delivery::Idle && self.reset.is_none() && self.stopped.is_none()
+    }
+
+    /// Whether the peer holds everything, and the end of it.
+    pub fn is_complete(&self) -> bool {
+        match self.reset {
+            Some(_) => self.reset_delivery == Delivery::Held,
+            None => self.end == Delivery::Held && self.kept == self.written,
+        }
+    }
+
+    /// Appends what the application wrote; small pieces are joined, large ones kept as they are.
+    pub fn write(&mut self, bytes: Bytes) {
+        self.written += bytes.len() as u64;
+        if bytes.len() < SLICE_BYTES_MIN {
+            self.tail.extend_from_slice(&bytes);
+            if self.tail.len() >= 4 * SLICE_BYTES_MIN {
+                self.seal_tail();
+            }
+        } else {
+            self.seal_tail();
+            self.push_piece(bytes);
+        }
+    }
+
+    fn seal_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let sealed = self.tail.split().freeze();
+            self.push_piece(sealed);
+        }
+    }
+
+    fn push_piece(&mut self, bytes: Bytes) {
+        let start = self.pieces.back().map_or(self.kept, |(start, piece)| start + piece.len() as u64);
+        self.pieces.push_back((start, bytes));
+    }
+
+    /// The application writes no more.
+    pub fn finish(&mut self) {
+        if self.end == Delivery::Idle && self.reset.is_none() {
+            self.end = Delivery::Wanted;
+        }
+    }
+
+    /// Ends the direction early; nothing kept is sent any more.
+    pub fn reset(&mut self, why: &Error) {
+        if self.reset.is_some() || self.is_complete() {
+            return;
+        }
+        self.reset = Some(Reset { size: self.next, code: why.code, text: why.message.clone() });
+        self.reset_delivery = Delivery::Wanted;
+        self.end = Delivery::Idle;
+        self.pieces.clear();
+        self.tail.clear();
+        self.lost.clear();
+    }
+
+    /// The peer grants more; a smaller or equal limit is old news.
+    pub fn on_credit(&mut self, limit: u64) -> bool {
+        let more = limit > self.limit;
+        self.limit = self.limit.max(limit);
+        more
+    }
+
+    /// Whether a DATA or END frame could be sent now.
+    pub fn has_stream_work(&self) -> bool {
+        self.reset.is_none()
+            && (!self.lost.is_empty()
+                || self.next < self.written.min(self.limit)
+                || (self.end == Delivery::Wanted && self.next == self.written))
+    }
+
+    /// Whether END is the next thing to send.
+    pub fn end_is_due(&self) -> bool {
+        self.end == Delivery::Wanted
+            && self.reset.is_none()
+            && self.next == self.written
+            && self.lost.is_empty()
+    }
+
+    /// The next range to send, at most `bytes_max` long, marked as sent; what was lost comes first.
+    pub fn next_range(&mut self, bytes_max: u64) -> Option<Range<u64>> {
+        if self.reset.is_some() || bytes_max == 0 {
+            return None;
+        }
+        if let Some(first) = self.lost.first() {
+            let range = first.start..first.end.min(first.start + bytes_max);
+            self.lost.remove(range.clone());
+            self.repeated += range.end - range.start;
+            return Some(range);
+        }
+        let end = self.written.min(self.limit).min(self.next.saturating_add(bytes_max));
+        if end <= self.next {
+            return None;
+        }
+        let range = self.next..end;
+        self.next = end;
+        Some(range)
+    }
+
+    /// The bytes of a range that is kept, as slices.
+    pub fn slices(&mut self, range: Range<u64>, mut each: impl FnMut(Bytes)) {
+        self.seal_tail();
+        let mut at = range.start;
+        let first = self.pieces.partition_point(|(start, piece)| start + piece.len() as u64 <= at);
+        for (start, piece) in self.pieces.range(first..) {
+            if at >= range.end {
+                break;
+            }
+            let from = (at - start) as usize;
+            let to = piece.len().min((range.end - start) as usize);
+            each(piece.slice(from..to));
+            at = start + to as u64;
+        }
+    }
+
+    /// The peer holds this range; returns how many bytes are not kept any more.
+    pub fn on_held(&mut self, range: Range<u64>) -> u64 {
+        if self.reset.is_some() || range.end <= self.kept {
+            return 0;
+        }
+        let end = range.end.min(self.written);
+        self.held.insert(range.start.max(self.kept)..end);
+        self.lost.remove(range.start..end);
+        let before = self.kept;
+        if let Some(first) = self.held.first()
+            && first.start == self.kept
+        {
+            self.held.remove(first.clone());
+            self.kept = first.end;
+            self.drop_before_kept();
+        }
+        self.next = self.next.max(self.kept);
+        self.kept - before
+    }
+
+    fn drop_before_kept(&mut self) {
+        if self.pieces.back().is_none_or(|(start, piece)| start + (piece.len() as u64) < self.kept) {
+            self.seal_tail();
+        }
+        while let Some((start, piece)) = self.pieces.front_mut() {
+            let end = *start + piece.len() as u64;
+            if end <= self.kept {
+                self.pieces.pop_front();
+            } else {
+                let gone = self.kept.saturating_sub(*start);
+                piece.advance(gone as usize);
+                *start += gone;
+                return;
+            }
+        }
+    }
+
+    /// The link that carried this range is dead or suspect.
+    pub fn on_lost(&mut self, range: Range<u64>) {
+        if self.reset.is_some() || range.end <= self.kept {
+            return;
+        }
+        self.lost.insert(range.start.max(self.kept)..range.end);
+        for held in self.held.iter() {
+            self.lost.remove(held);
+        }
+    }
+
+    /// Forgets what is kept, at the end of the session.
+    pub fn drop_all(&mut self) {
+        self.pieces.clear();
+        self.tail.clear();
+        self.lost.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes_of(send: &mut SendHalf, range: Range<u64>) -> Vec<u8> {
+        let mut all = Vec::new();
+        send.slices(range, |slice| all.extend_from_slice(&slice));
+        all
+    }
+
+    proptest! {
+        /// Whatever is lost and held in whatever order, every byte is offered until it is held, with the right content.
+        #[test]
+        fn every_byte_is_offered_until_held(
+            writes in proptest::collection::vec(1usize..9000, 1..8),
+            steps in proptest::collection::vec((1u64..7000, any::<bool>(), any::<prop::sample::Index>()), 1..60),
+        ) {
+            let mut send = SendHalf::new(1 << 40);
+            let mut all = Vec::new();
+            for len in writes {
+                let piece: Vec<u8> = (all.len()..all.len() + len).map(|at| (at % 251) as u8).collect();
+                all.extend_from_slice(&piece);
+                send.write(piece.into());
+            }
+            let mut flying: Vec<Range<u64>> = Vec::new();
+            for (max, is_held, which) in steps {
+                if let Some(range) = send.next_range(max) {
+                    prop_assert_eq!(bytes_of(&mut send, range.clone()), &all[range.start as usize..range.end as usize]);
+                    flying.push(range);
+                }
+                if !flying.is_empty() {
+                    let range = flying.swap_remove(which.index(flying.len()));
+                    if is_held { send.on_held(range); } else { send.on_lost(range); }
+                }
+            }
+            for range in flying { send.on_lost(range); }
+            while let Some(range) = send.next_range(5000) {
+                prop_assert_eq!(bytes_of(&mut send, range.clone()), &all[range.start as usize..range.end as usize]);
+                send.on_held(range);
+            }
+            prop_assert_eq!(send.kept(), all.len() as u64);
+            prop_assert_eq!(send.occupied(), 0);
+        }
+    }
+
+    #[test]
+    fn credit_bounds_what_is_offered() {
+        let mut send = SendHalf::new(10);
+        send.write(Bytes::from(vec![1; 25]));
+        assert_eq!(send.next_range(100), Some(0..10));
+        assert_eq!(send.next_range(100), None);
+        assert!(send.on_credit(12) && !send.on_credit(11));
+        assert_eq!(send.next_range(100), Some(10..12));
+    }
+
+    #[test]
+    fn a_reset_ends_at_what_was_sent() {
+        let mut send = SendHalf::new(10);
+        send.write(Bytes::from(vec![1; 25]));
+        send.next_range(100);
+        send.reset(&Error::new(Code::Cancelled, "enough"));
+        assert_eq!(send.reset_info().map(|reset| reset.size), Some(10));
+        assert!(!send.has_stream_work() && send.occupied() == 0);
+        send.on_lost(0..10);
+        assert_eq!(send.next_range(100), None);
+    }
+}

@@ -1,0 +1,567 @@
+//! What the application asks of a node: one typed method each.
+//!
+//! Every method that takes `now` is a command: it advances timers first and must be followed by a drain. Those without
+//! are questions. An unknown session, channel or object is `HANDLE`.
+
+use super::{
+    CallOptions, ChannelOptions, ChannelReport, ConnectOptions, Incoming, KindOptions, Node, ObjectAction,
+    Outcome, Service, ServiceOptions, SessionInfo, Trust, check_text,
+};
+use crate::error::{Code, Error, Result};
+use crate::id::{ChannelId, ConnectorId, ObjectId, SessionId};
+use crate::limits::SERVICES_MAX;
+use crate::object::{KindRules, ObjectInfo, TaskRecord};
+use crate::session::Session;
+use crate::time::Instant;
+use bytes::Bytes;
+use std::time::Duration;
+
+fn no_session(id: SessionId) -> Error {
+    Error::new(Code::Handle, format!("session {id} is not known here"))
+}
+
+impl Node {
+    fn session(&self, id: SessionId) -> Result<&Session> {
+        self.sessions
+            .get(&id)
+            .filter(|session| session.attached && !session.forgotten)
+            .ok_or_else(|| no_session(id))
+    }
+
+    /// Begins a command on a session.
+    fn command(&mut self, now: Instant, id: SessionId) -> Result<&mut Session> {
+        self.enter(now)?;
+        self.dirty.insert(id);
+        self.sessions
+            .get_mut(&id)
+            .filter(|session| session.attached && !session.forgotten)
+            .ok_or_else(|| no_session(id))
+    }
+
+    // ---- connecting and sessions ----
+
+    /// Wishes a session with the node at these addresses. `Connected` or `ConnectFailed` follows.
+    ///
+    /// # Errors
+    /// `ARG` for options out of range; `DRAINING`.
+    pub fn connect(&mut self, now: Instant, options: ConnectOptions) -> Result<ConnectorId> {
+        self.enter(now)?;
+        options.check()?;
+        if self.services.draining {
+            let what = format!("connect to {}: this node drains", options.addresses.join(", "));
+            return Err(Error::new(Code::Draining, what));
+        }
+        Ok(self.start_connector(options))
+    }
+
+    /// Takes the wish back; a session that it made lives on and is not redialled by it.
+    ///
+    /// # Errors
+    /// `HANDLE` when it is gone already.
+    pub fn connect_cancel(&mut self, now: Instant, connector: ConnectorId) -> Result<()> {
+        self.enter(now)?;
+        if self.cancel_connector(connector) {
+            return Ok(());
+        }
+        Err(Error::new(Code::Handle, format!("connector {connector} is not known here")))
+    }
+
+    /// Sessions that the application may use, in order of their making.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let known = self.sessions.values().filter(|session| session.attached && !session.forgotten);
+        known.map(|session| session.id).collect()
+    }
+
+    /// What is known of a session.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn session_info(&self, session: SessionId) -> Result<SessionInfo> {
+        let session = self.session(session)?;
+        Ok(SessionInfo {
+            sid: session.sid,
+            peer: session.peer,
+            peer_host_name: session.about.host_name.clone(),
+            peer_name: session.about.node_name.clone(),
+            state: session.state,
+            level: session.about.level,
+            ttl: session.liveness.ttl,
+            beat: session.liveness.beat,
+            links: session.links.len(),
+            links_total: session.links_total,
+            round_trip: session.round_trip(),
+            peer_drains: session.peer_drains,
+            outstanding: session.outstanding(),
+            channels: session.channel_ids().len(),
+        })
+    }
+
+    /// One of the handles of a shared session is closed; the session closes with the last. What was written is still
+    /// delivered, until `timeout`; what was not read is dropped.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn session_close(&mut self, now: Instant, session: SessionId, timeout: Duration) -> Result<()> {
+        let session = self.command(now, session)?;
+        session.shares = session.shares.saturating_sub(1);
+        if session.shares == 0 {
+            session.close(now, timeout);
+        }
+        let id = session.id;
+        self.settle(id)
+    }
+
+    /// Forgets an ended session, with everything that could still be read from it.
+    ///
+    /// # Errors
+    /// `HANDLE`; `STATE` when it has not ended.
+    pub fn session_forget(&mut self, now: Instant, session: SessionId) -> Result<()> {
+        let session = self.command(now, session)?;
+        if !session.state.is_final() {
+            let what = format!("forget session {}: it is {}", session.id, session.state.name());
+            return Err(Error::new(Code::State, what));
+        }
+        session.forget();
+        Ok(())
+    }
+
+    /// From now on: no new sessions, channels and calls. Peers are told.
+    ///
+    /// # Errors
+    /// `NOT_DRAINED`.
+    pub fn drain(&mut self, now: Instant) -> Result<()> {
+        self.enter(now)?;
+        self.services.draining = true;
+        for (&id, session) in &mut self.sessions {
+            session.drain();
+            self.dirty.insert(id);
+        }
+        Ok(())
+    }
+
+    /// The process ends: the objects of all peers are swept now (T3 names this exception).
+    ///
+    /// # Errors
+    /// `NOT_DRAINED`.
+    pub fn sweep_all(&mut self, now: Instant) -> Result<()> {
+        self.enter(now)?;
+        for (&id, session) in &mut self.sessions {
+            session.sweep(now, Code::Closed, false);
+            self.dirty.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Replaces levels and block list; sessions with hosts that are refused now end.
+    ///
+    /// # Errors
+    /// `NOT_DRAINED`.
+    pub fn set_trust(&mut self, now: Instant, trust: Trust) -> Result<()> {
+        self.enter(now)?;
+        for (&id, session) in &mut self.sessions {
+            let host = session.peer.host;
+            let what = if trust.blocked.contains(&host) {
+                Error::new(Code::Blocked, format!("session with host {host}: it is on the block list now"))
+            } else if trust.levels.get(&host) == Some(&0) {
+                Error::new(Code::Denied, format!("session with host {host}: its level is 0 now"))
+            } else {
+                continue;
+            };
+            session.lose(now, what);
+            self.dirty.insert(id);
+        }
+        self.trust = trust;
+        Ok(())
+    }
+
+    /// After a command that may have ended something: act on what the channels say.
+    fn settle(&mut self, id: SessionId) -> Result<()> {
+        match self.sessions.get_mut(&id) {
+            Some(session) => session.settle(self.now, &self.services),
+            None => Ok(()),
+        }
+    }
+
+    // ---- channels ----
+
+    /// Opens a channel to the peer.
+    ///
+    /// # Errors
+    /// `CHANNELS` when the limit is reached (`Openable` follows); `DRAINING`; `CLOSED` or `LOST` when the session ends.
+    pub fn channel_open(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        options: ChannelOptions,
+    ) -> Result<ChannelId> {
+        self.command(now, session)?.open(options)
+    }
+
+    /// The next channel that the peer opened.
+    ///
+    /// # Errors
+    /// `AGAIN` when there is none; `CLOSED` or `LOST` when none will come.
+    pub fn channel_accept(&mut self, now: Instant, session: SessionId) -> Result<Incoming> {
+        self.command(now, session)?.accept()
+    }
+
+    /// Writes a message (all or `AGAIN`), or as many bytes as there is room for (at least one, or `AGAIN`); answers how
+    /// many. What was written is delivered as long as the session is not lost.
+    ///
+    /// # Errors
+    /// `AGAIN` (`Writable` follows); `SIZE`; `STOPPED` when the peer reads no more; `CLOSED` after the end.
+    pub fn channel_send(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        channel: ChannelId,
+        data: Bytes,
+    ) -> Result<usize> {
+        self.command(now, session)?.send(channel, data)
+    }
+
+    /// Takes the next whole message, or up to `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// `AGAIN` when nothing is there yet; `END` after the last; the code of a reset, or `LOST`, where it broke off.
+    pub fn channel_receive(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        channel: ChannelId,
+        bytes_max: usize,
+    ) -> Result<Bytes> {
+        let taken = self.command(now, session)?.receive(channel, bytes_max);
+        self.settle(session)?;
+        taken
+    }
+
+    /// This end writes no more; what was written is still delivered.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn channel_end(&mut self, now: Instant, session: SessionId, channel: ChannelId) -> Result<()> {
+        self.command(now, session)?.finish(channel)
+    }
+
+    /// This end writes no more, and what was not sent is dropped; the reader sees the code and the message.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn channel_reset(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        channel: ChannelId,
+        why: Error,
+    ) -> Result<()> {
+        self.command(now, session)?.reset(channel, &why)
+    }
+
+    /// This end reads no more; the writer sees `STOPPED`.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn channel_stop(&mut self, now: Instant, session: SessionId, channel: ChannelId) -> Result<()> {
+        self.command(now, session)?.stop(channel, Code::Stopped)
+    }
+
+    /// The application forgets the channel: what it wrote still goes, what it did not read is dropped.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn channel_release(&mut self, now: Instant, session: SessionId, channel: ChannelId) -> Result<()> {
+        self.command(now, session)?.release(channel)
+    }
+
+    /// The counts of a channel (X6).
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn channel_report(&self, session: SessionId, channel: ChannelId) -> Result<ChannelReport> {
+        self.session(session)?.report_of(channel)
+    }
+
+    // ---- calls ----
+
+    /// Calls a service of the peer. Replies are taken with `channel_receive`; `END` after the last one means that the
+    /// reply is whole. `channel_release` when done.
+    ///
+    /// # Errors
+    /// As `channel_open`; `AGAIN` and `SIZE` for the request.
+    pub fn call_start(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        service: &str,
+        request: Bytes,
+        options: CallOptions,
+    ) -> Result<ChannelId> {
+        self.command(now, session)?.call(now, service, request, options)
+    }
+
+    /// The caller gives up.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn call_cancel(&mut self, now: Instant, session: SessionId, call: ChannelId) -> Result<()> {
+        let why = Error::new(Code::Cancelled, format!("call {call}: cancelled by its caller"));
+        self.command(now, session)?.cancel(call, why)?;
+        self.settle(session)
+    }
+
+    /// Whether the call was run, once `channel_receive` answered anything but a message or `AGAIN`.
+    ///
+    /// # Errors
+    /// `HANDLE`; `AGAIN` when it is not known yet.
+    pub fn call_outcome(&self, session: SessionId, call: ChannelId) -> Result<Outcome> {
+        self.session(session)?.outcome(call)
+    }
+
+    /// Offers a service to peers; `Call` events follow.
+    ///
+    /// # Errors
+    /// `ARG` for a name that is too long; `IN_USE`; `LIMIT`.
+    pub fn service_register(&mut self, now: Instant, name: &str, options: ServiceOptions) -> Result<()> {
+        self.enter(now)?;
+        check_text("service name", name)?;
+        if self.services.by_name.contains_key(name) {
+            return Err(Error::new(Code::InUse, format!("register service {name}: the name is taken")));
+        }
+        if self.services.by_name.len() >= SERVICES_MAX {
+            return Err(Error::new(Code::Limit, format!("register service {name}: {SERVICES_MAX} exist")));
+        }
+        self.services.by_name.insert(name.to_owned(), Service { options });
+        Ok(())
+    }
+
+    /// Offers a service no more; running calls go on.
+    ///
+    /// # Errors
+    /// `NO_SERVICE`.
+    pub fn service_remove(&mut self, now: Instant, name: &str) -> Result<()> {
+        self.enter(now)?;
+        match self.services.by_name.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(Error::new(Code::NoService, format!("remove service {name}: it is not registered"))),
+        }
+    }
+
+    /// Replies to a running call, once or (while not `last`) several times.
+    ///
+    /// # Errors
+    /// `AGAIN` (`Writable` follows); `STOPPED` when the caller gave up; `HANDLE` for a call that is not running.
+    pub fn call_reply(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        call: ChannelId,
+        reply: Bytes,
+        last: bool,
+    ) -> Result<()> {
+        self.command(now, session)?.reply(call, reply, last)
+    }
+
+    /// A running call failed; its caller sees the code and the message.
+    ///
+    /// # Errors
+    /// `HANDLE` for a call that is not running.
+    pub fn call_fail(&mut self, now: Instant, session: SessionId, call: ChannelId, why: Error) -> Result<()> {
+        self.command(now, session)?.fail_call(call, &why)
+    }
+
+    /// The handler returned and uses nothing of the session any more. Said exactly once per `Call` event.
+    ///
+    /// # Errors
+    /// `HANDLE` for a call that is not running.
+    pub fn call_finished(&mut self, now: Instant, session: SessionId, call: ChannelId) -> Result<()> {
+        self.enter(now)?;
+        self.dirty.insert(session);
+        // A handler may outlive what the application remembers of its session.
+        let known = self.sessions.get_mut(&session).ok_or_else(|| no_session(session))?;
+        known.handler_finished(now, call)?;
+        self.settle(session)
+    }
+
+    // ---- objects, at the holder ----
+
+    /// Registers a kind of object; its callbacks stay with the engine.
+    ///
+    /// # Errors
+    /// `ARG`, `IN_USE`, `LIMIT`.
+    pub fn kind_register(&mut self, now: Instant, name: &str, options: KindOptions) -> Result<()> {
+        self.enter(now)?;
+        check_text("kind name", name)?;
+        if self.kinds.contains_key(name) {
+            return Err(Error::new(Code::InUse, format!("register kind {name}: the name is taken")));
+        }
+        if self.kinds.len() >= SERVICES_MAX {
+            return Err(Error::new(Code::Limit, format!("register kind {name}: {SERVICES_MAX} exist")));
+        }
+        self.kinds.insert(name.to_owned(), options);
+        Ok(())
+    }
+
+    /// The peer of this session owns a new object here, which lives until `ttl` passes without a touch, or as long as the
+    /// session (O2).
+    ///
+    /// # Errors
+    /// `POISONED` once the session's end began; `ARG` for an unknown kind; `LEVEL`; `LIMIT`.
+    pub fn object_attach(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        kind: &str,
+        ttl: Option<Duration>,
+    ) -> Result<ObjectId> {
+        let known = self.kinds.get(kind).copied();
+        let session = self.command(now, session)?;
+        let Some(options) = known else {
+            return Err(Error::new(
+                Code::Argument,
+                format!("attach an object of kind {kind}: no such kind is registered"),
+            ));
+        };
+        if session.about.level < options.level_min {
+            let what = format!(
+                "attach an object of kind {kind}: level {}, it needs {}",
+                session.about.level, options.level_min
+            );
+            return Err(Error::new(Code::Level, what));
+        }
+        let rules = KindRules { embalm_for: options.embalm_for, has_discard: options.has_discard };
+        session.object_attach(now, kind, rules, ttl)
+    }
+
+    fn with_objects(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        each: impl FnOnce(&mut crate::object::Objects) -> Result<()>,
+    ) -> Result<()> {
+        self.enter(now)?;
+        self.dirty.insert(session);
+        let known = self.sessions.get_mut(&session).ok_or_else(|| no_session(session))?;
+        let done = each(&mut known.objects);
+        known.settle_objects(now);
+        done
+    }
+
+    /// The holder ends an object early.
+    ///
+    /// # Errors
+    /// `HANDLE`, `POISONED`.
+    pub fn object_end(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
+        self.with_objects(now, session, |objects| objects.end(now, object, Code::Closed))
+    }
+
+    /// Uses an object: its destructor waits for `object_leave` (O3).
+    ///
+    /// # Errors
+    /// `HANDLE`, `POISONED`.
+    pub fn object_enter(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
+        self.with_objects(now, session, |objects| objects.enter(object))
+    }
+
+    /// The use is over.
+    ///
+    /// # Errors
+    /// `HANDLE`, `STATE`.
+    pub fn object_leave(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
+        self.with_objects(now, session, |objects| objects.leave(now, object))
+    }
+
+    /// The answer to `ObjectAction`; `ok` false means that embalm or revive failed.
+    ///
+    /// # Errors
+    /// `STATE`, `HANDLE` for an answer that nobody waits for.
+    pub fn object_done(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        object: ObjectId,
+        action: ObjectAction,
+        ok: bool,
+    ) -> Result<()> {
+        self.with_objects(now, session, |objects| objects.done(now, object, action, ok))
+    }
+
+    /// Gives an embalmed object of an ended session to another session of the same host; `revive` runs, and
+    /// `ObjectRevived` follows on that session.
+    ///
+    /// # Errors
+    /// `HANDLE`; `DENIED` when the hosts differ; `STATE` when it is not embalmed.
+    pub fn object_revive(
+        &mut self,
+        now: Instant,
+        from: SessionId,
+        object: ObjectId,
+        to: SessionId,
+    ) -> Result<()> {
+        self.enter(now)?;
+        let owner = self.sessions.get(&from).ok_or_else(|| no_session(from))?.peer.host;
+        let heir = self.session(to)?.peer.host;
+        if owner != heir {
+            let what = format!("revive object {object} of host {owner} for host {heir}: they differ");
+            return Err(Error::new(Code::Denied, what));
+        }
+        self.dirty.insert(from);
+        if let Some(session) = self.sessions.get_mut(&from) {
+            session.objects.revive_out(now, object)?;
+            session.settle_objects(now);
+        }
+        self.reviving.insert((from, object), to);
+        Ok(())
+    }
+
+    /// The objects that this node keeps for the peer of a session; the registration first.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn objects(&self, session: SessionId) -> Result<Vec<ObjectInfo>> {
+        self.sessions.get(&session).map(|session| session.objects.infos()).ok_or_else(|| no_session(session))
+    }
+
+    /// The tasks that were run for the peer of a session, oldest first; bounded (O1).
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn history(&self, session: SessionId) -> Result<Vec<TaskRecord>> {
+        self.sessions
+            .get(&session)
+            .map(|session| session.objects.history())
+            .ok_or_else(|| no_session(session))
+    }
+
+    // ---- objects, at the owner ----
+
+    /// An object with a TTL of its own still lives.
+    ///
+    /// # Errors
+    /// `HANDLE`, `AGAIN`, `LOST`.
+    pub fn object_touch(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
+        self.command(now, session)?.owner_touch(object)
+    }
+
+    /// Leaves data in an object, for its holder.
+    ///
+    /// # Errors
+    /// `HANDLE`, `SIZE`, `AGAIN`, `LOST`.
+    pub fn object_update(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        object: ObjectId,
+        data: Bytes,
+    ) -> Result<()> {
+        self.command(now, session)?.owner_update(object, data)
+    }
+
+    /// The object is not needed any more.
+    ///
+    /// # Errors
+    /// `HANDLE`, `AGAIN`, `LOST`.
+    pub fn object_release(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
+        self.command(now, session)?.owner_release(object)
+    }
+}

@@ -1,0 +1,248 @@
+//! A standing wish to be connected somewhere: which address is dialled when, and for what (S10, storms).
+//!
+//! A connector seeks until a session is there, and then redials for it until it ends. It never touches a session: a
+//! failed dial changes nothing but its own schedule.
+
+use super::{ConnectOptions, Event, Node, Output, Rung, Timer};
+use crate::error::{Class, Code, Error};
+use crate::id::{AttemptId, ConnectorId, SessionId, Sid};
+use crate::limits::{LEASE_PERCENT, REDIAL_FIRST, REDIAL_MAX};
+use crate::time::Instant;
+use crate::wire::Role;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    pub(super) options: ConnectOptions,
+    session: Option<SessionId>,
+    /// Dials under way, and links that did not attach yet, with the role that they are for.
+    flying: BTreeMap<AttemptId, Role>,
+    next_address: usize,
+    tried: usize,
+    all_denied: bool,
+    failures: u32,
+    redial_at: Option<Instant>,
+    deadline: Option<Instant>,
+    last_error: Option<Error>,
+}
+
+impl Connector {
+    pub(super) fn new(options: ConnectOptions, deadline: Option<Instant>) -> Connector {
+        Connector {
+            options,
+            session: None,
+            flying: BTreeMap::new(),
+            next_address: 0,
+            tried: 0,
+            all_denied: true,
+            failures: 0,
+            redial_at: None,
+            deadline,
+            last_error: None,
+        }
+    }
+
+    /// The session that it redials for.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// Its session is lost and another node will do (S10).
+    pub(super) fn seek_again(&mut self) {
+        self.session = None;
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let deadline = self.deadline.filter(|_| self.session.is_none());
+        deadline.into_iter().chain(self.redial_at).fold(Instant::NEVER, Instant::min)
+    }
+}
+
+impl Node {
+    pub(super) fn start_connector(&mut self, options: ConnectOptions) -> ConnectorId {
+        self.next_connector += 1;
+        let id = ConnectorId(self.next_connector);
+        let deadline = options.timeout.map(|timeout| self.now + timeout);
+        self.connectors.insert(id, Connector::new(options, deadline));
+        self.dial(id, Role::Primary);
+        id
+    }
+
+    /// What a link of this attempt is for: role, and the session when there is one.
+    pub(super) fn purpose_of(
+        &self,
+        attempt: Option<AttemptId>,
+        connector: Option<ConnectorId>,
+    ) -> (Role, Option<Sid>) {
+        let connector = connector.and_then(|id| self.connectors.get(&id));
+        let role = attempt.and_then(|attempt| connector?.flying.get(&attempt).copied());
+        let session = connector.and_then(|connector| self.sessions.get(&connector.session?));
+        (role.unwrap_or(Role::Primary), session.map(|session| session.sid))
+    }
+
+    fn dial(&mut self, id: ConnectorId, role: Role) {
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        self.next_attempt += 1;
+        let attempt = AttemptId(self.next_attempt);
+        let address =
+            connector.options.addresses[connector.next_address % connector.options.addresses.len()].clone();
+        connector.redial_at = None;
+        connector.flying.insert(attempt, role);
+        let expected = connector
+            .session
+            .and_then(|session| self.sessions.get(&session))
+            .filter(|_| !connector.options.any_node)
+            .map(|session| session.peer.host)
+            .or(connector.options.expected);
+        self.attempts.insert(attempt, id);
+        self.out.push_back(Output::Dial { attempt, address, expected, rung: Rung::Direct });
+        self.arm_connector(id);
+    }
+
+    fn arm_connector(&mut self, id: ConnectorId) {
+        if let Some(connector) = self.connectors.get(&id) {
+            self.timers.set(Timer::Connector(id), connector.next_deadline());
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, attempt: AttemptId, why: Error) {
+        self.attempt_failed(attempt, why);
+    }
+
+    /// A dial, or the link that came of it, ended before it was attached.
+    pub(super) fn attempt_failed(&mut self, attempt: AttemptId, why: Error) {
+        let Some(id) = self.attempts.remove(&attempt) else { return };
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        let Some(role) = connector.flying.remove(&attempt) else { return };
+        connector.all_denied &= why.class() == Class::Denied || why.code == Code::SelfPair;
+        connector.last_error = Some(why.clone());
+        connector.next_address += 1;
+        connector.tried += 1;
+        if connector.tried < connector.options.addresses.len() {
+            return self.dial(id, role);
+        }
+        if connector.session.is_none() && connector.all_denied {
+            return self.give_up(id, why);
+        }
+        connector.tried = 0;
+        connector.all_denied = true;
+        connector.failures = connector.failures.saturating_add(1);
+        let after = self.redial_delay(id);
+        let redial_at = self.now + after;
+        if let Some(connector) = self.connectors.get_mut(&id) {
+            connector.redial_at = Some(redial_at);
+        }
+        self.event(Event::DialRetry { connector: id, why, after });
+        self.arm_connector(id);
+    }
+
+    /// Uniform in zero to the doubled step, and never so long that the lease would pass meanwhile.
+    fn redial_delay(&mut self, id: ConnectorId) -> Duration {
+        let Some(connector) = self.connectors.get(&id) else { return REDIAL_FIRST };
+        let lease = connector
+            .session
+            .and_then(|session| self.sessions.get(&session))
+            .map(|session| session.liveness.ttl);
+        let cap = lease.map_or(REDIAL_MAX, |ttl| REDIAL_MAX.min(ttl * LEASE_PERCENT / 100 / 3));
+        let step = REDIAL_FIRST.saturating_mul(1u32 << connector.failures.min(12)).min(cap);
+        let micros = u64::try_from(step.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.random.up_to(micros).max(1000))
+    }
+
+    fn give_up(&mut self, id: ConnectorId, why: Error) {
+        if let Some(connector) = self.connectors.remove(&id) {
+            self.drop_attempts(id, connector);
+            self.event(Event::ConnectFailed { connector: id, why });
+        }
+    }
+
+    fn drop_attempts(&mut self, id: ConnectorId, connector: Connector) {
+        self.timers.clear(Timer::Connector(id));
+        for attempt in connector.flying.into_keys() {
+            self.attempts.remove(&attempt);
+            let link =
+                self.links.iter().find(|(_, link)| link.attempt == Some(attempt)).map(|(&link, _)| link);
+            match link {
+                Some(link) => {
+                    self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more"))
+                }
+                None => self.out.push_back(Output::CancelDial { attempt }),
+            }
+        }
+    }
+
+    /// The application does not want it any more.
+    pub(super) fn cancel_connector(&mut self, id: ConnectorId) -> bool {
+        let Some(connector) = self.connectors.remove(&id) else { return false };
+        self.drop_attempts(id, connector);
+        true
+    }
+
+    pub(super) fn on_connector_timer(&mut self, id: ConnectorId) {
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        if connector.session.is_none() && connector.deadline.is_some_and(|deadline| deadline <= self.now) {
+            let addresses = connector.options.addresses.join(", ");
+            let last = connector
+                .last_error
+                .as_ref()
+                .map_or("no answer yet".to_owned(), |error| error.message.clone());
+            return self.give_up(id, Error::new(Code::Timeout, format!("connect to {addresses}: {last}")));
+        }
+        if connector.redial_at.is_some_and(|at| at <= self.now) {
+            connector.redial_at = None;
+            match connector.session {
+                None => self.dial(id, Role::Primary),
+                Some(session) => self.serve_connectors(session),
+            }
+        }
+        self.arm_connector(id);
+    }
+
+    /// A link of this connector attached. Answers whether that is what it was seeking.
+    pub(super) fn connected(
+        &mut self,
+        id: ConnectorId,
+        attempt: Option<AttemptId>,
+        session_id: SessionId,
+        shared: bool,
+    ) -> bool {
+        let Some(connector) = self.connectors.get_mut(&id) else { return false };
+        if let Some(attempt) = attempt {
+            connector.flying.remove(&attempt);
+        }
+        connector.failures = 0;
+        connector.tried = 0;
+        connector.all_denied = true;
+        let sought = connector.session.is_none();
+        connector.session = Some(session_id);
+        if sought && let Some(session) = self.sessions.get_mut(&session_id) {
+            session.shares += 1;
+            session.bulk_wanted = session.bulk_wanted.max(connector.options.bulk_links);
+            self.event(Event::Connected { connector: id, session: session_id, shared });
+        }
+        self.arm_connector(id);
+        sought
+    }
+
+    /// Dials for a session that wants a link; the oldest connector of the session does it.
+    pub(super) fn serve_connectors(&mut self, session_id: SessionId) {
+        let Some(role) = self.sessions.get(&session_id).and_then(|session| session.wants_link()) else {
+            return;
+        };
+        let mut bound = self.connectors.iter().filter(|(_, connector)| connector.session == Some(session_id));
+        let Some((&id, connector)) = bound.next() else { return };
+        if connector.redial_at.is_none() && !connector.flying.values().any(|&flying| flying == role) {
+            self.dial(id, role);
+        }
+    }
+
+    /// A session is over: so are the wishes to redial for it.
+    pub(super) fn end_connectors_of(&mut self, session_id: SessionId) {
+        let bound = self.connectors.iter().filter(|(_, connector)| connector.session == Some(session_id));
+        let ids: Vec<ConnectorId> = bound.map(|(&id, _)| id).collect();
+        for id in ids {
+            self.cancel_connector(id);
+        }
+    }
+}

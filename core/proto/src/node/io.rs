@@ -1,0 +1,446 @@
+//! The one interface of the engine and the simulator: what goes into a [`super::Node`] and what comes out.
+//!
+//! Plain values. The world goes in by [`super::Node::handle`], the application by the typed methods of `Node`; both are
+//! followed by [`super::Node::poll`] until it answers `None`.
+
+use crate::error::{Code, Error};
+pub use crate::object::Action as ObjectAction;
+
+use crate::id::{
+    AttemptId, ChannelId, ConnectorId, HostId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid,
+};
+use crate::time::Instant;
+use crate::wire::Role;
+use crate::wire::header::Header;
+use bytes::Bytes;
+use std::time::Duration;
+
+/// What the engine knows of a link that just passed its TLS handshake.
+#[derive(Debug, Clone)]
+pub struct LinkInfo {
+    /// The dial that made it; `None` when it was accepted.
+    pub dialled: Option<AttemptId>,
+    /// The host that TLS proved.
+    pub peer: HostId,
+    /// 32 bytes that only the two ends of this link know (RFC 8446 section 7.5).
+    pub exporter: [u8; 32],
+    /// The peer's address belongs to this machine; only then is our own host id trusted without an entry (3.5b).
+    pub peer_is_local: bool,
+    /// The dialled name is pinned to this host, so it is authorised for outbound use.
+    pub pinned: bool,
+    /// Level that the accepting listener asks for; 0 for dialled links.
+    pub level_min: u8,
+}
+
+/// What happened in the world.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Time passed; nothing else.
+    Tick,
+    /// A link passed TLS. The node answers with HELLO as soon as [`Input::Writable`] allows.
+    LinkUp {
+        /// Rising, never reused by the engine (L1).
+        link: LinkId,
+        /// What TLS told.
+        info: Box<LinkInfo>,
+    },
+    /// Authenticated plain bytes of a link, in order.
+    Bytes {
+        /// From where.
+        link: LinkId,
+        /// What; large pieces are kept as slices of it.
+        bytes: Bytes,
+    },
+    /// The link can take this many bytes more than granted before.
+    Writable {
+        /// Which.
+        link: LinkId,
+        /// Additional bytes.
+        bytes: usize,
+    },
+    /// The link is gone (error, end of file, or after a hang-up); said once.
+    LinkDown {
+        /// Which.
+        link: LinkId,
+        /// What the system said.
+        why: Error,
+    },
+    /// A dial ended without a link.
+    DialFailed {
+        /// Which.
+        attempt: AttemptId,
+        /// What happened at which addresses.
+        why: Error,
+    },
+    /// A store operation is durable; refused until stores are built.
+    Done {
+        /// Its number from [`Output::Store`].
+        operation: u64,
+    },
+    /// From another shard of this engine; refused until there are several.
+    FromShard(ShardMessage),
+}
+
+/// What shards tell each other; the form is fixed, the content comes with several shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardMessage {
+    /// Sending shard.
+    pub from: u32,
+    /// Receiving shard.
+    pub to: u32,
+    /// The message.
+    pub body: Bytes,
+}
+
+/// Which way a dial tries to get out (L6); only the first is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rung {
+    /// TCP to the address, v6 and v4 raced.
+    Direct,
+}
+
+/// What the world shall do, in order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Write these bytes to the link, in order, after what was sent before; never more than granted.
+    Send {
+        /// Where.
+        link: LinkId,
+        /// Slices; together at most what `Writable` granted.
+        parts: Vec<Bytes>,
+    },
+    /// Resolve and dial this address; answer with `LinkUp` or `DialFailed`.
+    Dial {
+        /// To be named in the answer.
+        attempt: AttemptId,
+        /// `host:port` as the user gave it, resolved afresh each time.
+        address: String,
+        /// The host that must answer; `None` pins on first use.
+        expected: Option<HostId>,
+        /// How.
+        rung: Rung,
+    },
+    /// The result of this dial is not wanted any more.
+    CancelDial {
+        /// Which.
+        attempt: AttemptId,
+    },
+    /// Write what was sent, then close; `LinkDown` follows when closed, and nothing else is said of this link.
+    Hangup {
+        /// Which.
+        link: LinkId,
+        /// For the log.
+        why: Error,
+    },
+    /// Something the application or the log should know.
+    Event(Event),
+    /// A numbered operation on the store; never emitted until stores are built.
+    Store {
+        /// Number for [`Input::Done`].
+        operation: u64,
+        /// What to make durable.
+        body: Bytes,
+    },
+    /// Move this link, with what was read and not used, to another shard; never emitted with one shard.
+    HandOff {
+        /// Which.
+        link: LinkId,
+        /// Where to.
+        shard: u32,
+        /// Plain bytes already read.
+        unread: Bytes,
+    },
+    /// To another shard; never emitted with one shard.
+    ToShard(ShardMessage),
+    /// Nothing more now; call `handle(Tick)` at this instant at the latest (`Instant::NEVER`: not at all). Comes once,
+    /// as the last output before `None`, and is always later than now.
+    Wake(Instant),
+}
+
+/// State of a session, as its application sees it (DESIGN.md 3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SessionState {
+    /// Being made.
+    Registering,
+    /// An attached link gave a record within three beats.
+    Live,
+    /// No link gives a sign of life; everything is kept.
+    Suspended,
+    /// Kept past its TTL; comes with embalming.
+    Embalmed,
+    /// Being brought back; comes with embalming.
+    Reviving,
+    /// One side asked for the end; data still flows.
+    Closing,
+    /// Ended in good order. Final.
+    Closed,
+    /// Continuity is broken. Final.
+    Lost,
+}
+
+impl SessionState {
+    /// Whether no event but reads can follow (I10).
+    pub fn is_final(self) -> bool {
+        matches!(self, SessionState::Closed | SessionState::Lost)
+    }
+
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            SessionState::Registering => "registering",
+            SessionState::Live => "live",
+            SessionState::Suspended => "suspended",
+            SessionState::Embalmed => "embalmed",
+            SessionState::Reviving => "reviving",
+            SessionState::Closing => "closing",
+            SessionState::Closed => "closed",
+            SessionState::Lost => "lost",
+        }
+    }
+
+    /// Whether the state graph of DESIGN.md 3.4 has an edge from this state to `next`.
+    pub fn may_become(self, next: SessionState) -> bool {
+        use SessionState::*;
+        matches!(
+            (self, next),
+            (Registering, Live | Lost | Closed)
+                | (Live, Suspended | Closing | Lost)
+                | (Suspended, Live | Closing | Lost | Embalmed)
+                | (Embalmed, Reviving | Lost)
+                | (Reviving, Live)
+                | (Closing, Closed | Lost)
+        )
+    }
+}
+
+/// Counts of one channel when its session ended (X6); written >= sent >= held >= taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelReport {
+    /// Which.
+    pub channel: ChannelId,
+    /// Bytes that the local application wrote.
+    pub written: u64,
+    /// Of them, handed to some link.
+    pub sent: u64,
+    /// Of them, known to be held by the peer.
+    pub held: u64,
+    /// Bytes of the peer held here, without a gap.
+    pub received: u64,
+    /// Of them, taken by the local application.
+    pub taken: u64,
+}
+
+/// Whether a call was run (C1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The whole reply came.
+    Reply,
+    /// Certainly not run.
+    NotRun,
+    /// Run or not: it cannot be known here.
+    Unknown,
+}
+
+/// What was lost with a session, or is left at its close (X6).
+#[derive(Debug, Clone)]
+pub struct LossReport {
+    /// Why.
+    pub cause: Error,
+    /// Epoch of this end.
+    pub epoch: u64,
+    /// Every channel that was not finished.
+    pub channels: Vec<ChannelReport>,
+    /// Calls of this end that had no outcome yet.
+    pub calls: Vec<(ChannelId, Outcome)>,
+    /// Objects of this end at the peer, which the peer will end.
+    pub objects: Vec<ObjectId>,
+}
+
+/// A request that has to be run.
+#[derive(Debug, Clone)]
+pub struct CallRequest {
+    /// The call's channel: with the session it is the call id.
+    pub channel: ChannelId,
+    /// Names the call between both ends and across processes: fencing token and key for idempotence (O6, C1).
+    pub sid: Sid,
+    /// Which service.
+    pub service: String,
+    /// The one request message.
+    pub request: Bytes,
+    /// When the caller gives up.
+    pub deadline: Option<Instant>,
+    /// The caller's authority.
+    pub level: u8,
+}
+
+/// Something about one session.
+#[derive(Debug, Clone)]
+pub enum SessionEvent {
+    /// The state changed.
+    State {
+        /// Before.
+        from: SessionState,
+        /// Now.
+        to: SessionState,
+        /// Why.
+        why: String,
+    },
+    /// Continuity is broken; the only event after which data may be missing.
+    Lost(Box<LossReport>),
+    /// Ended in good order; the report lists what was never taken.
+    Closed(Box<LossReport>),
+    /// A link joined the session.
+    LinkAttached {
+        /// Its name at both ends.
+        name: LinkName,
+        /// The engine's link.
+        link: LinkId,
+        /// What it carries.
+        role: Role,
+    },
+    /// A link left the session.
+    LinkEnded {
+        /// Its name at both ends.
+        name: LinkName,
+        /// Why.
+        why: Error,
+    },
+    /// The wall clocks differ (S8).
+    Skew {
+        /// Peer's clock minus ours, in milliseconds.
+        milliseconds: i64,
+    },
+    /// The peer drains: no new channels and calls.
+    PeerDrains,
+    /// The peer opened a channel; take it with `channel_accept`.
+    Opened(ChannelId),
+    /// There is something to take, an end, or an error. Said again only after it was taken to the end.
+    Readable(ChannelId),
+    /// There is room again after `AGAIN`.
+    Writable(ChannelId),
+    /// There is room to open a channel again after `CHANNELS`.
+    Openable,
+    /// The peer called a service.
+    Call(Box<CallRequest>),
+    /// The caller of this running call gave up, or its session ended.
+    CallCancelled(ChannelId),
+    /// The peer keeps an object for this end.
+    ObjectAttached {
+        /// Which.
+        object: ObjectId,
+        /// Its kind.
+        kind: String,
+    },
+    /// An object that the peer kept for this end is over.
+    ObjectEnded {
+        /// Which.
+        object: ObjectId,
+        /// Why.
+        code: Code,
+    },
+    /// The owner left data in an object kept here.
+    ObjectUpdated {
+        /// Which.
+        object: ObjectId,
+        /// The data.
+        data: Bytes,
+    },
+    /// Run this action of this object's kind and answer with `object_done`.
+    ObjectAction {
+        /// Which.
+        object: ObjectId,
+        /// Its kind.
+        kind: String,
+        /// What to do.
+        action: ObjectAction,
+    },
+    /// An embalmed object of an ended session is alive again, as an object of this one.
+    ObjectRevived {
+        /// What it is here.
+        object: ObjectId,
+        /// The session that it came from.
+        from: SessionId,
+        /// What it was there.
+        was: ObjectId,
+    },
+    /// The grace is over and this object waits for a handler.
+    ObjectStuck {
+        /// Which.
+        object: ObjectId,
+    },
+}
+
+/// Something the application or the log should know.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A connector reached a session (also when it is shared).
+    Connected {
+        /// Whose wish it was.
+        connector: ConnectorId,
+        /// The session.
+        session: SessionId,
+        /// Whether another connector or the peer had made it already.
+        shared: bool,
+    },
+    /// A connector gave up; it is gone.
+    ConnectFailed {
+        /// Whose wish it was.
+        connector: ConnectorId,
+        /// The last failure.
+        why: Error,
+    },
+    /// A dial failed and will be repeated.
+    DialRetry {
+        /// Whose wish it is.
+        connector: ConnectorId,
+        /// What happened.
+        why: Error,
+        /// Until the next one.
+        after: Duration,
+    },
+    /// A peer made a session with this node.
+    Accepted {
+        /// The session.
+        session: SessionId,
+        /// With whom.
+        peer: NodeId,
+    },
+    /// A link was refused, here or by the peer.
+    Refused {
+        /// The host that TLS proved.
+        peer: HostId,
+        /// Why, with what to do.
+        why: Error,
+    },
+    /// Our own host id was used from another machine.
+    OwnIdElsewhere {
+        /// The link it came on.
+        link: LinkId,
+    },
+    /// Something about a session.
+    Session {
+        /// Which.
+        session: SessionId,
+        /// What.
+        event: SessionEvent,
+    },
+    /// The session left no trace: after its final state, its objects' ends and its last read.
+    Forgotten {
+        /// Which.
+        session: SessionId,
+    },
+    /// A notice for the log.
+    Notice {
+        /// What.
+        text: String,
+    },
+}
+
+/// A channel that the peer opened.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// Which.
+    pub channel: ChannelId,
+    /// What it is for.
+    pub header: Header,
+}

@@ -1,0 +1,391 @@
+//! One running clerver without its sockets: what the engine and the simulator drive.
+//!
+//! A [`Node`] has four kinds of method. *World*: [`Node::handle`] takes what happened outside. *Commands*: the typed
+//! methods are what the application asks for. *Drain*: [`Node::poll`] says what shall happen outside. *Questions* change
+//! nothing. The law: after every world input and every command, call `poll` until it answers `None`; otherwise the next
+//! one answers `NOT_DRAINED`. The instant of each call advances timers first (T1); it never goes back.
+//!
+//! This file keeps the maps and routes between links (`handshake`), pairs of nodes (`pair`), wishes to be connected
+//! (`connector`) and sessions. Invariant: input from a link, attempt or operation that is not known changes nothing (L1).
+
+mod commands;
+mod connector;
+mod handshake;
+mod io;
+mod options;
+mod pair;
+
+pub use io::*;
+pub use options::*;
+
+pub(crate) use options::check_text;
+
+use crate::crypto::{KeyedHash, Random};
+use crate::error::{Code, Error, Result};
+use crate::id::{AttemptId, ConnectorId, HostId, LinkId, NodeId, ObjectId, ProcessId, SessionId, Sid};
+use crate::session::{Effect, Services, Session};
+use crate::time::{Deadlines, Instant};
+use connector::Connector;
+use handshake::Link;
+use pair::Pair;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A service as the node knows it; its handler stays with the engine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Service {
+    pub(crate) options: ServiceOptions,
+}
+
+/// Counters of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sessions not forgotten.
+    pub sessions: u64,
+    /// Links known, attached or not.
+    pub links: u64,
+    /// Links refused, by either side.
+    pub refused: u64,
+    /// Bytes handed to links.
+    pub bytes_sent: u64,
+    /// Bytes that came from links.
+    pub bytes_received: u64,
+    /// Bytes handed to a link a second time.
+    pub bytes_repeated: u64,
+    /// Bytes that came twice and were dropped.
+    pub bytes_duplicate: u64,
+    /// Objects that exist here.
+    pub objects: u64,
+    /// Timers that stand.
+    pub timers: u64,
+    /// Bytes kept for sending and for reading.
+    pub buffered: u64,
+}
+
+/// What is known of a session.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    /// Its name on the wire.
+    pub sid: Sid,
+    /// With whom.
+    pub peer: NodeId,
+    /// What people call the peer's machine.
+    pub peer_host_name: String,
+    /// What people call the peer.
+    pub peer_name: String,
+    /// State as the application sees it.
+    pub state: SessionState,
+    /// The peer's level.
+    pub level: u8,
+    /// Effective TTL (T5).
+    pub ttl: Duration,
+    /// Effective beat.
+    pub beat: Duration,
+    /// Links attached now.
+    pub links: usize,
+    /// Links attached in all.
+    pub links_total: u64,
+    /// Smoothed round trip of the best link.
+    pub round_trip: Option<Duration>,
+    /// The peer said that it drains.
+    pub peer_drains: bool,
+    /// Bytes that the peer may still send or that wait to be taken; at most the session budget (I6).
+    pub outstanding: u64,
+    /// Channels known at this end, channel 0 included.
+    pub channels: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Link(LinkId),
+    Session(SessionId),
+    Connector(ConnectorId),
+    Pair(NodeId),
+}
+
+/// A running clerver without its sockets.
+#[derive(Debug, Clone)]
+pub struct Node {
+    id: NodeId,
+    options: NodeOptions,
+    trust: Trust,
+    hash: Arc<dyn KeyedHash>,
+    random: Random,
+    services: Services,
+    kinds: BTreeMap<String, KindOptions>,
+    links: BTreeMap<LinkId, Link>,
+    pairs: BTreeMap<NodeId, Pair>,
+    sessions: BTreeMap<SessionId, Session>,
+    connectors: BTreeMap<ConnectorId, Connector>,
+    attempts: BTreeMap<AttemptId, ConnectorId>,
+    /// Embalmed objects on their way to another session: from, object, to.
+    reviving: BTreeMap<(SessionId, ObjectId), SessionId>,
+    next_session: u64,
+    next_connector: u64,
+    next_attempt: u64,
+    next_link_counter: u64,
+    next_n: u64,
+    timers: Deadlines<Timer>,
+    out: VecDeque<Output>,
+    dirty: BTreeSet<SessionId>,
+    now: Instant,
+    started: Instant,
+    started_wall_ms: u64,
+    drained: bool,
+    wake_due: bool,
+    counters: Counters,
+}
+
+impl Node {
+    /// A node that runs under this host's key. `seed` is 32 secret random bytes, from which the process id and all
+    /// secrets are drawn; `wall_ms` is the wall clock, in milliseconds since 1970, at `now`.
+    ///
+    /// # Errors
+    /// `CONFIG` naming the option that is out of range.
+    pub fn new(
+        options: NodeOptions,
+        host: HostId,
+        hash: Arc<dyn KeyedHash>,
+        seed: [u8; 32],
+        now: Instant,
+        wall_ms: u64,
+    ) -> Result<Node> {
+        options.check()?;
+        let mut random = Random::new(hash.clone(), seed);
+        let process = ProcessId(random.bytes16());
+        Ok(Node {
+            id: NodeId { host, process },
+            trust: options.trust.clone(),
+            options,
+            hash,
+            random,
+            services: Services::default(),
+            kinds: BTreeMap::new(),
+            links: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            connectors: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            reviving: BTreeMap::new(),
+            next_session: 0,
+            next_connector: 0,
+            next_attempt: 0,
+            next_link_counter: 0,
+            next_n: 0,
+            timers: Deadlines::default(),
+            out: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            now,
+            started: now,
+            started_wall_ms: wall_ms,
+            drained: true,
+            wake_due: true,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Who this node is.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Counters since the start, and gauges of now.
+    pub fn counters(&self) -> Counters {
+        let sum = |each: fn(&Session) -> u64| self.sessions.values().map(each).sum::<u64>();
+        Counters {
+            sessions: self.sessions.len() as u64,
+            links: self.links.len() as u64,
+            bytes_sent: self.counters.bytes_sent + sum(|session| session.bytes_sent),
+            bytes_repeated: self.counters.bytes_repeated + sum(|session| session.waste().0),
+            bytes_duplicate: self.counters.bytes_duplicate + sum(|session| session.waste().1),
+            objects: sum(|session| session.objects.len() as u64),
+            timers: (self.timers.len() + self.sessions.values().map(Session::timers).sum::<usize>()) as u64,
+            buffered: sum(Session::buffered),
+            ..self.counters
+        }
+    }
+
+    /// A hash of everything that this node knows, for tests: equal states have equal fingerprints.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        format!(
+            "{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+            self.links, self.pairs, self.sessions, self.connectors, self.attempts, self.timers, self.random
+        )
+        .hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Takes what happened outside.
+    ///
+    /// # Errors
+    /// `NOT_DRAINED` when `poll` was not called until `None` before; `UNSUPPORTED` for inputs that are not built yet.
+    pub fn handle(&mut self, now: Instant, input: Input) -> Result<()> {
+        self.enter(now)?;
+        match input {
+            Input::Tick => {}
+            Input::LinkUp { link, info } => self.on_link_up(link, *info),
+            Input::Bytes { link, bytes } => self.on_bytes(link, bytes),
+            Input::Writable { link, bytes } => self.on_writable(link, bytes),
+            Input::LinkDown { link, why } => self.on_link_down(link, why),
+            Input::DialFailed { attempt, why } => self.on_dial_failed(attempt, why),
+            Input::Done { operation } => {
+                let what = format!("store operation {operation}: stores are not built yet");
+                return Err(Error::new(Code::Unsupported, what));
+            }
+            Input::FromShard(message) => {
+                let what = format!("message from shard {}: several shards are not built yet", message.from);
+                return Err(Error::new(Code::Unsupported, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What shall happen outside, one thing at a time; `None` when drained.
+    pub fn poll(&mut self, now: Instant) -> Option<Output> {
+        self.now = self.now.max(now);
+        for _ in 0..1_000_000 {
+            if let Some(output) = self.out.pop_front() {
+                return Some(output);
+            }
+            if let Some(id) = self.dirty.pop_first() {
+                self.flush_session(id);
+            } else if self.wake_due {
+                let next = self.timers.next().unwrap_or(Instant::NEVER);
+                if next <= self.now {
+                    self.advance();
+                    continue;
+                }
+                self.wake_due = false;
+                return Some(Output::Wake(next));
+            } else {
+                self.drained = true;
+                return None;
+            }
+        }
+        self.drained = true;
+        None
+    }
+
+    /// Every call begins here: the drain law, then timers (T1).
+    fn enter(&mut self, now: Instant) -> Result<()> {
+        if !self.drained {
+            return Err(Error::new(Code::NotDrained, "the node was asked before it was drained"));
+        }
+        self.drained = false;
+        self.wake_due = true;
+        self.now = self.now.max(now);
+        self.advance();
+        Ok(())
+    }
+
+    /// Acts on everything whose time has come.
+    fn advance(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Link(link) => self.on_link_timeout(link),
+                Timer::Session(id) => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.tick(self.now, &self.services);
+                        self.dirty.insert(id);
+                    }
+                }
+                Timer::Connector(id) => self.on_connector_timer(id),
+                Timer::Pair(peer) => self.on_pair_timer(peer),
+            }
+        }
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let since = self.now.since(self.started).as_millis();
+        self.started_wall_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    /// Carries out what a session asked for, hands out what it may send, and looks when it is due next.
+    fn flush_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut leaving = Vec::new();
+        let silent = !session.attached;
+        while let Some(effect) = session.effects.pop_front() {
+            match effect {
+                Effect::Event(_) if silent => {}
+                Effect::Event(event) => {
+                    self.out.push_back(Output::Event(Event::Session { session: id, event }))
+                }
+                other => leaving.push(other),
+            }
+        }
+        session.transmit(self.now, &mut |output| self.out.push_back(output));
+        for effect in leaving {
+            match effect {
+                Effect::Hangup(link, why) => self.leave(id, link, None, why),
+                Effect::Gone(link, code, why) => self.leave(id, link, Some(code), why),
+                Effect::Event(_) => {}
+            }
+        }
+        self.move_revived(id);
+        let Some(session) = self.sessions.get(&id) else { return };
+        self.timers.set(Timer::Session(id), session.next_deadline());
+        let (over, settled) =
+            (session.is_over() && (session.forgotten || !session.attached), session.is_settled());
+        let (peer, ended) = (session.peer, session.state.is_final());
+        if ended {
+            self.end_connectors_of(id);
+            self.note_end(peer, id);
+        }
+        if settled {
+            self.wake_waiting_links(peer);
+        }
+        if over {
+            self.forget_session(id);
+        } else {
+            self.serve_connectors(id);
+        }
+    }
+
+    fn forget_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.timers.clear(Timer::Session(id));
+        self.counters.bytes_sent += session.bytes_sent;
+        self.counters.bytes_repeated += session.waste().0;
+        self.counters.bytes_duplicate += session.waste().1;
+        for link in session.links.into_keys() {
+            self.hang_up(link, Error::new(Code::Closed, "its session is over"));
+        }
+        if session.attached {
+            self.event(Event::Forgotten { session: id });
+        }
+        self.wake_waiting_links(session.peer);
+    }
+
+    /// Embalmed objects that are alive again join the session that they were revived for.
+    fn move_revived(&mut self, from: SessionId) {
+        while let Some((was, kind, rules, ttl, data)) =
+            self.sessions.get_mut(&from).and_then(|session| session.revived.pop_front())
+        {
+            let to = self.reviving.remove(&(from, was));
+            let joined = to.and_then(|to| self.sessions.get_mut(&to)).and_then(|session| {
+                let object = session.object_attach(self.now, &kind, rules, ttl).ok()?;
+                // It fitted its old session, so it fits this one.
+                let _ = session.objects.update(object, data);
+                session.effects.push_back(Effect::Event(SessionEvent::ObjectRevived { object, from, was }));
+                Some(())
+            });
+            if joined.is_none() {
+                // Its new session ended meanwhile: what was brought back is freed under its old name.
+                let event = SessionEvent::ObjectAction { object: was, kind, action: ObjectAction::Destroy };
+                self.event(Event::Session { session: from, event });
+            }
+            self.dirty.extend(to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

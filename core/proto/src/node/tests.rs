@@ -1,0 +1,354 @@
+//! Two nodes and a wire in memory: what each rule of the handshake and of a session does, without faults that the
+//! simulator has better.
+
+use super::*;
+use crate::id::{ChannelId, HostId};
+use bytes::Bytes;
+
+#[derive(Debug)]
+struct Toy;
+
+impl KeyedHash for Toy {
+    fn keyed_hash(&self, key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+        let mut out = [0; 32];
+        for (index, byte) in out.iter_mut().enumerate() {
+            let mut hasher = DefaultHasher::new();
+            (key, parts, index).hash(&mut hasher);
+            *byte = hasher.finish() as u8;
+        }
+        out
+    }
+}
+
+/// Two nodes; links between them have the same number at both ends.
+struct World {
+    now: Instant,
+    nodes: [Node; 2],
+    links: BTreeMap<LinkId, [bool; 2]>,
+    events: [Vec<Event>; 2],
+    next_link: u64,
+    reachable: bool,
+    cut_bytes: bool,
+}
+
+fn node(host: u8, seed: u8, change: impl FnOnce(&mut NodeOptions)) -> Node {
+    let mut options = NodeOptions::default();
+    options.trust.levels = (0..4).map(|host| (HostId([host; 32]), 5)).collect();
+    change(&mut options);
+    Node::new(options, HostId([host; 32]), Arc::new(Toy), [seed; 32], Instant(1_000_000), 77).unwrap()
+}
+
+impl World {
+    fn new(a: Node, b: Node) -> World {
+        World {
+            now: Instant(1_000_000),
+            nodes: [a, b],
+            links: BTreeMap::new(),
+            events: [vec![], vec![]],
+            next_link: 0,
+            reachable: true,
+            cut_bytes: false,
+        }
+    }
+
+    fn handle(&mut self, who: usize, input: Input) {
+        self.nodes[who].handle(self.now, input).unwrap();
+        self.drain(who);
+    }
+
+    fn drain(&mut self, who: usize) {
+        let mut outputs = vec![];
+        while let Some(output) = self.nodes[who].poll(self.now) {
+            outputs.push(output);
+        }
+        for output in outputs {
+            self.apply(who, output);
+        }
+    }
+
+    fn apply(&mut self, who: usize, output: Output) {
+        match output {
+            Output::Send { link, parts } => {
+                let bytes = parts.concat();
+                self.handle(who, Input::Writable { link, bytes: bytes.len() });
+                if !self.cut_bytes && self.links.contains_key(&link) {
+                    self.handle(1 - who, Input::Bytes { link, bytes: bytes.into() });
+                }
+            }
+            Output::Dial { attempt, .. } if self.reachable => self.link_up(who, Some(attempt)),
+            Output::Dial { attempt, address, .. } => {
+                let why = Error::new(Code::Unreachable, format!("dial {address}: nobody there"));
+                self.handle(who, Input::DialFailed { attempt, why });
+            }
+            Output::Hangup { link, .. } => self.cut(link),
+            Output::Event(event) => self.events[who].push(event),
+            Output::Wake(at) => assert!(at > self.now),
+            Output::CancelDial { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn link_up(&mut self, who: usize, attempt: Option<AttemptId>) {
+        self.next_link += 1;
+        let link = LinkId(self.next_link);
+        self.links.insert(link, [true; 2]);
+        for (side, dialled) in [(who, attempt), (1 - who, None)] {
+            let info = Box::new(LinkInfo {
+                dialled,
+                peer: self.nodes[1 - side].id().host,
+                exporter: [self.next_link as u8; 32],
+                peer_is_local: true,
+                pinned: dialled.is_some(),
+                level_min: 0,
+            });
+            self.handle(side, Input::LinkUp { link, info });
+        }
+        for side in [0, 1] {
+            self.handle(side, Input::Writable { link, bytes: 1 << 20 });
+        }
+    }
+
+    fn cut(&mut self, link: LinkId) {
+        if self.links.remove(&link).is_some() {
+            for side in [0, 1] {
+                let why = Error::new(Code::LinkFailed, "cut");
+                self.handle(side, Input::LinkDown { link, why });
+            }
+        }
+    }
+
+    fn cut_all(&mut self) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.cut(link);
+        }
+    }
+
+    /// Lets time pass, waking both nodes when they want.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let next =
+                self.nodes.iter().filter_map(|node| node.timers.next()).min().unwrap_or(Instant::NEVER);
+            if next > end {
+                break;
+            }
+            self.now = next.max(self.now);
+            self.handle(0, Input::Tick);
+            self.handle(1, Input::Tick);
+        }
+        self.now = end;
+    }
+
+    fn connect(&mut self) -> [SessionId; 2] {
+        self.nodes[0].connect(self.now, ConnectOptions::to("b:1")).unwrap();
+        self.drain(0);
+        [self.nodes[0].sessions()[0], self.nodes[1].sessions()[0]]
+    }
+
+    fn command<T>(&mut self, who: usize, each: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        let now = self.now;
+        let answer = each(&mut self.nodes[who], now);
+        self.drain(who);
+        answer
+    }
+
+    fn send(&mut self, who: usize, session: SessionId, channel: ChannelId, text: &str) {
+        let data = Bytes::copy_from_slice(text.as_bytes());
+        self.command(who, |node, now| node.channel_send(now, session, channel, data)).unwrap();
+    }
+
+    fn receive(&mut self, who: usize, session: SessionId, channel: ChannelId) -> Result<String> {
+        let bytes = self.command(who, |node, now| node.channel_receive(now, session, channel, 1000))?;
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    fn state(&self, who: usize, session: SessionId) -> SessionState {
+        self.nodes[who].session_info(session).unwrap().state
+    }
+
+    fn session_events(&self, who: usize) -> Vec<SessionEvent> {
+        let of_session = |event: &Event| match event {
+            Event::Session { event, .. } => Some(event.clone()),
+            _ => None,
+        };
+        self.events[who].iter().filter_map(of_session).collect()
+    }
+}
+
+fn world() -> World {
+    World::new(node(1, 1, |_| {}), node(2, 2, |_| {}))
+}
+
+fn open_pair(world: &mut World) -> ([SessionId; 2], ChannelId) {
+    let [a, b] = world.connect();
+    let channel = world
+        .command(0, |node, now| {
+            node.channel_open(now, a, ChannelOptions { name: "x".into(), ..Default::default() })
+        })
+        .unwrap();
+    assert_eq!(world.command(1, |node, now| node.channel_accept(now, b)).unwrap().channel, channel);
+    ([a, b], channel)
+}
+
+#[test]
+fn messages_go_both_ways_in_whichever_direction_was_dialled() {
+    for (first, second) in [(1, 2), (2, 1)] {
+        let mut world = World::new(node(first, 1, |_| {}), node(second, 2, |_| {}));
+        let ([a, b], channel) = open_pair(&mut world);
+        world.send(0, a, channel, "hello");
+        world.send(1, b, channel, "hello back");
+        assert_eq!(world.receive(1, b, channel).unwrap(), "hello");
+        assert_eq!(world.receive(0, a, channel).unwrap(), "hello back");
+        assert_eq!(world.receive(0, a, channel).unwrap_err().code, Code::Again);
+        assert_eq!(world.state(0, a), SessionState::Live);
+    }
+}
+
+#[test]
+fn a_cut_loses_and_repeats_nothing() {
+    let mut world = world();
+    let ([a, b], channel) = open_pair(&mut world);
+    world.cut_bytes = true;
+    world.send(0, a, channel, "one");
+    world.send(1, b, channel, "uno");
+    world.cut_bytes = false;
+    world.reachable = false;
+    world.cut_all();
+    assert_eq!(world.state(0, a), SessionState::Suspended);
+    world.send(0, a, channel, "two");
+    world.reachable = true;
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.state(0, a), SessionState::Live);
+    assert_eq!(world.receive(1, b, channel).unwrap(), "one");
+    assert_eq!(world.receive(1, b, channel).unwrap(), "two");
+    assert_eq!(world.receive(0, a, channel).unwrap(), "uno");
+    assert_eq!(world.receive(1, b, channel).unwrap_err().code, Code::Again);
+}
+
+#[test]
+fn a_call_is_answered_and_an_unknown_one_was_not_run() {
+    let mut world = world();
+    let [a, b] = world.connect();
+    world.command(1, |node, now| node.service_register(now, "echo", ServiceOptions::default())).unwrap();
+    let call = |world: &mut World, name: &str| {
+        world.command(0, |node, now| {
+            node.call_start(now, a, name, Bytes::from_static(b"hi"), CallOptions::default())
+        })
+    };
+    let first = call(&mut world, "echo").unwrap();
+    let request = world.session_events(1).into_iter().find_map(|event| match event {
+        SessionEvent::Call(call) => Some(call),
+        _ => None,
+    });
+    let request = request.expect("the call came");
+    assert_eq!((&request.request[..], request.channel), (&b"hi"[..], first));
+    world.command(1, |node, now| node.call_reply(now, b, first, Bytes::from_static(b"ho"), true)).unwrap();
+    world.command(1, |node, now| node.call_finished(now, b, first)).unwrap();
+    assert_eq!(world.receive(0, a, first).unwrap(), "ho");
+    assert_eq!(world.receive(0, a, first).unwrap_err().code, Code::End);
+    assert_eq!(world.nodes[0].call_outcome(a, first).unwrap(), Outcome::Reply);
+    world.command(0, |node, now| node.channel_release(now, a, first)).unwrap();
+
+    let second = call(&mut world, "nope").unwrap();
+    assert_eq!(world.receive(0, a, second).unwrap_err().code, Code::NoService);
+    assert_eq!(world.nodes[0].call_outcome(a, second).unwrap(), Outcome::NotRun);
+    let history = world.nodes[1].history(b).unwrap();
+    assert_eq!((history.len(), history[0].replied), (1, true));
+}
+
+#[test]
+fn close_delivers_what_was_written_and_ends_both() {
+    let mut world = world();
+    let ([a, b], channel) = open_pair(&mut world);
+    world.send(0, a, channel, "last words");
+    world.command(0, |node, now| node.session_close(now, a, Duration::from_secs(5))).unwrap();
+    world.pass(Duration::from_secs(2));
+    assert_eq!((world.state(0, a), world.state(1, b)), (SessionState::Closed, SessionState::Closed));
+    assert_eq!(world.receive(1, b, channel).unwrap(), "last words");
+    assert_eq!(world.receive(1, b, channel).unwrap_err().code, Code::End);
+    for (side, session) in [(0, a), (1, b)] {
+        world.command(side, |node, now| node.session_forget(now, session)).unwrap();
+        world.pass(Duration::from_secs(200));
+        let counters = world.nodes[side].counters();
+        assert_eq!(
+            (counters.sessions, counters.links, counters.timers, counters.buffered),
+            (0, 0, 0, 0),
+            "{side}"
+        );
+    }
+}
+
+#[test]
+fn the_owner_knows_first_and_then_the_holder_destroys() {
+    let mut world = world();
+    let [a, b] = world.connect();
+    world.command(1, |node, now| node.kind_register(now, "file", KindOptions::default())).unwrap();
+    world.command(1, |node, now| node.object_attach(now, b, "file", None)).unwrap();
+    world.pass(Duration::from_secs(3));
+    world.reachable = false;
+    world.cut_all();
+    world.pass(Duration::from_millis(8500));
+    assert_eq!((world.state(0, a), world.nodes[1].objects(b).unwrap().len()), (SessionState::Lost, 2));
+    let destroyed = |world: &World| {
+        world.session_events(1).iter().any(|event| matches!(event, SessionEvent::ObjectAction { .. }))
+    };
+    assert!(!destroyed(&world), "the holder keeps it for the whole TTL");
+    world.pass(Duration::from_secs(3));
+    assert!(destroyed(&world));
+}
+
+#[test]
+fn another_host_is_refused_with_the_line_to_add() {
+    let mut world = World::new(node(1, 1, |_| {}), node(2, 2, |options| options.trust.levels.clear()));
+    world.nodes[0].connect(world.now, ConnectOptions::to("b:1")).unwrap();
+    world.drain(0);
+    let failed = world.events[0].iter().find_map(|event| match event {
+        Event::ConnectFailed { why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    assert_eq!(failed.expect("refused at once").code, Code::Denied);
+    let shown = world.events[1].iter().any(|event| match event {
+        Event::Refused { why, .. } => why.remedy().contains("clerver trust add AEAQ"),
+        _ => false,
+    });
+    assert!(shown, "{:?}", world.events[1]);
+}
+
+#[test]
+fn a_node_does_not_pair_with_itself_and_says_so() {
+    let (a, b) = (node(1, 1, |_| {}), node(1, 1, |_| {}));
+    let mut world = World::new(a, b);
+    world.nodes[0].connect(world.now, ConnectOptions::to("me:1")).unwrap();
+    world.drain(0);
+    assert!(
+        world.events[0]
+            .iter()
+            .any(|event| matches!(event, Event::ConnectFailed { why, .. } if why.code == Code::SelfPair))
+    );
+}
+
+#[test]
+fn forgetting_to_drain_is_an_error_and_changes_nothing() {
+    let mut node = node(1, 1, |_| {});
+    node.connect(Instant(2_000_000), ConnectOptions::to("b:1")).unwrap();
+    let before = node.fingerprint();
+    assert_eq!(node.handle(Instant(2_000_000), Input::Tick).unwrap_err().code, Code::NotDrained);
+    assert_eq!(node.fingerprint(), before);
+}
+
+#[test]
+fn stale_input_changes_nothing() {
+    let mut world = world();
+    world.connect();
+    let before = world.nodes[0].fingerprint();
+    let why = Error::new(Code::LinkFailed, "old");
+    for input in [
+        Input::Bytes { link: LinkId(99), bytes: Bytes::from_static(b"old") },
+        Input::Writable { link: LinkId(99), bytes: 5 },
+        Input::LinkDown { link: LinkId(99), why: why.clone() },
+        Input::DialFailed { attempt: AttemptId(99), why },
+    ] {
+        world.handle(0, input);
+    }
+    assert_eq!(world.nodes[0].fingerprint(), before);
+}

@@ -1,0 +1,233 @@
+//! Links that join and leave a session: proofs, tables, suspicion, retirement (S5, S9, L2, L3).
+
+use super::link::{Link, Sent, Suspicion};
+use super::{Effect, Session};
+use crate::crypto::{KeyedHash, equal_in_constant_time};
+use crate::error::{Code, Error, Result};
+use crate::id::{LinkId, LinkName};
+use crate::limits::{DEAD_LINKS_MAX, LINKS_PER_SESSION_MAX};
+use crate::node::{Canary, SessionEvent};
+use crate::time::Instant;
+use crate::wire::{Hello, Role, TableRow};
+use bytes::BytesMut;
+
+/// What a proof says: the end with this role has the secret, on the link with this exporter.
+pub(crate) fn proof(
+    hash: &dyn KeyedHash,
+    secret: &[u8; 32],
+    exporter: &[u8; 32],
+    by_arbiter: bool,
+) -> [u8; 32] {
+    let role: &[u8] = if by_arbiter { b"arbiter" } else { b"other" };
+    hash.keyed_hash(secret, &[b"clerver attach", exporter, role])
+}
+
+/// What goes with GONE: the end with this role had the session.
+pub(crate) fn gone_proof(
+    hash: &dyn KeyedHash,
+    secret: &[u8; 32],
+    exporter: &[u8; 32],
+    by_arbiter: bool,
+) -> [u8; 32] {
+    let role: &[u8] = if by_arbiter { b"arbiter" } else { b"other" };
+    hash.keyed_hash(secret, &[b"clerver gone", exporter, role])
+}
+
+/// A link on its way into a session.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(crate) link: LinkId,
+    pub(crate) name: LinkName,
+    pub(crate) dialled_here: bool,
+    pub(crate) role: Role,
+    pub(crate) allowance: usize,
+    pub(crate) prelude: BytesMut,
+}
+
+impl Session {
+    /// Checks the peer's proof for a link (S5).
+    pub(crate) fn check_proof(
+        &self,
+        hash: &dyn KeyedHash,
+        exporter: &[u8; 32],
+        given: &[u8; 32],
+    ) -> Result<()> {
+        if equal_in_constant_time(&proof(hash, &self.secret, exporter, !self.is_arbiter), given) {
+            return Ok(());
+        }
+        let what = format!("attach a link to the session with {}: the proof is wrong", self.peer);
+        Err(Error::new(Code::BadProof, what))
+    }
+
+    /// Compares the peer's table with this end (S9).
+    pub(crate) fn check_table(&self, table: &[TableRow]) -> Result<()> {
+        if self.canary == Some(Canary::IgnoreTable) {
+            return Ok(());
+        }
+        self.streams.check_table(table)
+    }
+
+    /// Whether another link may join.
+    pub(crate) fn check_room_for_link(&self) -> Result<()> {
+        if self.links.len() < LINKS_PER_SESSION_MAX {
+            return Ok(());
+        }
+        let what =
+            format!("attach a link to the session with {}: it has {LINKS_PER_SESSION_MAX} links", self.peer);
+        Err(Error::new(Code::Limit, what))
+    }
+
+    /// A proven link joins.
+    pub(crate) fn attach(
+        &mut self,
+        now: Instant,
+        joining: Joining,
+        table: &[TableRow],
+        mine: &Hello,
+        peer: &Hello,
+    ) {
+        let (ttl, beat) = super::liveness::agree(mine, peer);
+        self.liveness.renegotiate(ttl, beat);
+        self.liveness.on_record(now);
+        self.streams.apply_table(table);
+        let (id, name, role) = (joining.link, joining.name, joining.role);
+        let mut link = Link::new(id, name, joining.dialled_here, role, now);
+        link.allowance = joining.allowance;
+        link.prelude = joining.prelude;
+        link.dead_untold = !self.dead.is_empty();
+        self.links.insert(id, link);
+        self.links_total += 1;
+        self.renewal_due &= role != Role::Primary;
+        self.attached = true;
+        self.event(SessionEvent::LinkAttached { name, link: id, role });
+        self.requeue_suspects();
+        self.update_state("a link attached");
+    }
+
+    /// What suspect links have in flight may also go on a link that is not (L2).
+    fn requeue_suspects(&mut self) {
+        if !self.links.values().any(|link| link.suspicion == Suspicion::None && link.is_usable()) {
+            return;
+        }
+        for link in self.links.values_mut().filter(|link| link.suspicion > Suspicion::None && !link.requeued)
+        {
+            link.requeued = true;
+            for sent in &link.in_flight {
+                self.streams.on_lost(sent);
+            }
+        }
+    }
+
+    /// Looks at the silence of every link.
+    pub(super) fn watch_links(&mut self, now: Instant) {
+        let pace = self.pace();
+        let mut rose = false;
+        let mut over = Vec::new();
+        for link in self.links.values_mut() {
+            let (more, give_up) = link.watch(now, pace);
+            rose |= more;
+            if give_up {
+                over.push(link.id);
+            }
+        }
+        for id in over {
+            let why = format!("link with {}: no sign of life, or no answer to its end", self.peer);
+            self.drop_link(id, Error::new(Code::LinkFailed, why), true);
+        }
+        if rose {
+            self.requeue_suspects();
+        }
+    }
+
+    /// The arbiter sends older primary links away once a newer one answered two beats (L3, L6).
+    pub(super) fn retire_older_links(&mut self) {
+        if !self.is_arbiter {
+            return;
+        }
+        let proven = |link: &&Link| {
+            link.is_usable() && link.role == Role::Primary && link.suspicion == Suspicion::None
+        };
+        let newest = self.links.values().filter(proven).max_by_key(|link| link.id);
+        let Some(newest) = newest.filter(|link| link.echoes >= 2).map(|link| link.id) else { return };
+        for link in self.links.values_mut() {
+            if link.role == Role::Primary && link.id < newest && link.is_usable() {
+                link.retirement.wanted = true;
+            }
+        }
+    }
+
+    /// RETIRE came.
+    pub(super) fn on_retire(&mut self, now: Instant, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.hurry_lack(now);
+            if link.retirement.said_until.is_none() {
+                link.retirement.wanted = true;
+            }
+            link.retirement.heard = true;
+        }
+    }
+
+    /// Closes links whose retirement is complete on both sides.
+    pub(super) fn finish_retirements(&mut self) {
+        let done = |link: &&Link| {
+            link.retirement.heard && link.retirement.said_until.is_some() && link.in_flight.is_empty()
+        };
+        let ids: Vec<LinkId> = self.links.values().filter(done).map(|link| link.id).collect();
+        for id in ids {
+            self.drop_link(id, Error::new(Code::Closed, format!("link with {}: retired", self.peer)), true);
+        }
+    }
+
+    /// DEAD came (L2).
+    pub(super) fn on_dead(&mut self, names: &[LinkName]) {
+        for &name in names {
+            let mut victim = self.links.values().find(|link| link.name == name).map(|link| link.id);
+            if self.canary == Some(Canary::EvictNewestLink) && victim.is_some() {
+                victim = self.links.keys().next_back().copied();
+            }
+            self.note_dead(name);
+            if let Some(id) = victim {
+                let why = format!("link with {}: the peer gave it up", self.peer);
+                self.drop_link(id, Error::new(Code::LinkFailed, why), true);
+            }
+        }
+    }
+
+    fn note_dead(&mut self, name: LinkName) -> bool {
+        let new = self.dead.insert(name);
+        if self.dead.len() > DEAD_LINKS_MAX {
+            self.dead.pop_first();
+        }
+        new
+    }
+
+    /// A link is over: what it carried and the peer did not LACK has to be sent again.
+    pub(crate) fn drop_link(&mut self, id: LinkId, why: Error, hang_up: bool) {
+        let Some(link) = self.links.remove(&id) else { return };
+        for sent in &link.in_flight {
+            if self.canary == Some(Canary::DropStateFrames) && matches!(sent, Sent::Value(_)) {
+                continue;
+            }
+            self.streams.on_lost(sent);
+        }
+        if self.note_dead(link.name) {
+            self.links.values_mut().for_each(|other| other.dead_untold = true);
+        }
+        if !self.state.is_final() {
+            self.event(SessionEvent::LinkEnded { name: link.name, why: why.clone() });
+        }
+        if hang_up {
+            self.effects.push_back(Effect::Hangup(id, why));
+        }
+        self.update_state("a link ended");
+    }
+
+    /// Whether this link name may join: it is neither dead nor attached (L1).
+    pub(crate) fn check_link_name(&self, name: LinkName) -> Result<()> {
+        if self.dead.contains(&name) || self.links.values().any(|link| link.name == name) {
+            let what = format!("attach link {name} to the session with {}: it was used before", self.peer);
+            return Err(Error::new(Code::Replayed, what));
+        }
+        Ok(())
+    }
+}

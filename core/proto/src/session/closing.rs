@@ -1,0 +1,266 @@
+//! How a session ends (X5, X6, T2, T3): closed in good order, or lost with a report.
+//!
+//! Closing says what is still to go, and waits until all of it is held on both sides. Losing is immediate. Neither
+//! touches the peer's objects unless it is the peer's word: those end when the hold ends.
+
+use super::app::report;
+use super::calls::outcome_of;
+use super::{Effect, Session};
+use crate::error::{Code, Error};
+use crate::id::{CONTROL, LinkId};
+use crate::node::{Canary, LossReport, SessionEvent, SessionState};
+use crate::time::Instant;
+use crate::wire::control::Control;
+use std::time::Duration;
+
+/// A close that is under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Closing {
+    /// When it turns into a loss.
+    pub(crate) deadline: Instant,
+    /// This end asked for it, so nobody reads here any more.
+    asked_here: bool,
+    heard: bool,
+}
+
+impl Session {
+    /// The application closes the session.
+    pub(crate) fn close(&mut self, now: Instant, timeout: Duration) {
+        if self.state.is_final() {
+            return;
+        }
+        if let Some(closing) = &mut self.closing {
+            closing.deadline = closing.deadline.min(now + timeout);
+            if closing.asked_here {
+                return;
+            }
+            closing.asked_here = true;
+            return self.stop_reading();
+        }
+        self.begin_closing(now + timeout, true, "the application closes it");
+        self.stop_reading();
+    }
+
+    /// Ends every channel where it stands, and says so.
+    fn begin_closing(&mut self, deadline: Instant, asked_here: bool, why: &str) {
+        self.closing = Some(Closing { deadline, asked_here, heard: !asked_here });
+        for id in self.streams.ids() {
+            if id == CONTROL {
+                continue;
+            }
+            if self.calls.running.get(&id).is_some_and(|running| !running.replied) {
+                self.streams.reset(id, &Error::new(Code::Closed, "the session closed before the reply"));
+                self.on_stopped(id);
+            } else if let Some(channel) = self.streams.get_mut(id) {
+                channel.send.finish();
+            }
+            self.streams.touch(id);
+        }
+        self.say(&Control::Close { code: Code::Closed as u16, text: why.to_owned() });
+        if let Some(control) = self.streams.get_mut(CONTROL) {
+            control.send.finish();
+        }
+        self.streams.touch(CONTROL);
+        self.set_state(SessionState::Closing, why);
+    }
+
+    /// Nobody reads here any more: what still comes is dropped, so that it can come.
+    fn stop_reading(&mut self) {
+        for id in self.streams.ids() {
+            if id != CONTROL {
+                self.streams.stop(id, Code::Closed);
+            }
+        }
+    }
+
+    /// CLOSE came: the peer writes and reads no more.
+    pub(super) fn on_close(&mut self, now: Instant, text: &str) {
+        self.sweep(now, Code::Closed, false);
+        match &mut self.closing {
+            Some(closing) => closing.heard = true,
+            None if !self.state.is_final() => {
+                let deadline = now + self.liveness.close_wait();
+                self.begin_closing(deadline, false, &format!("the peer closes it: {text}"));
+            }
+            None => {}
+        }
+    }
+
+    /// Closed when all of mine is held there, and all of the peer's final sizes here.
+    pub(super) fn check_closed(&mut self, now: Instant) {
+        let Some(closing) = &self.closing else { return };
+        if self.state.is_final() {
+            return;
+        }
+        let complete = |id| {
+            self.streams
+                .get(id)
+                .is_none_or(|channel| channel.send.is_complete() && channel.receive.is_complete())
+        };
+        if closing.heard && self.streams.ids().into_iter().all(complete) {
+            return self.end_closed(now);
+        }
+        if closing.deadline <= now {
+            let what = format!("close the session with {}: not everything was delivered in time", self.peer);
+            self.lose(now, Error::new(Code::Timeout, what));
+        }
+    }
+
+    fn end_closed(&mut self, now: Instant) {
+        let why = Error::new(Code::Closed, format!("the session with {} was closed", self.peer));
+        let report = self.report(&why);
+        self.set_state(SessionState::Closed, "everything was delivered");
+        self.ended = Some(why.clone());
+        self.event(SessionEvent::Closed(Box::new(report)));
+        for id in self.streams.ids() {
+            self.streams.changes.push_back(super::Change::Came(id));
+        }
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in ids {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.hurry_lack(now);
+            }
+            self.effects.push_back(Effect::Hangup(id, why.clone()));
+        }
+        self.cancel_running();
+    }
+
+    /// The peer answered GONE on a proven link: it closed in good order, or it forgot.
+    pub(crate) fn on_gone(&mut self, now: Instant, code: Code) {
+        self.sweep(now, Code::Lost, false);
+        if self.state.is_final() {
+            return;
+        }
+        if code == Code::Closed && self.closing.is_some() {
+            return self.end_closed(now);
+        }
+        let code = if code == Code::Discontinuity { code } else { Code::Lost };
+        self.lose(
+            now,
+            Error::new(code, format!("session with {}: the peer does not have it any more", self.peer)),
+        );
+    }
+
+    /// A newer session of the same pair exists (S4).
+    pub(crate) fn superseded(&mut self, now: Instant) {
+        self.sweep(now, Code::Lost, false);
+        if !self.state.is_final() {
+            let what = format!("session with {}: the peer forgot it and made a new one", self.peer);
+            self.lose(now, Error::new(Code::Lost, what));
+        }
+    }
+
+    /// This end's lease ended (T2).
+    pub(super) fn check_lease(&mut self, now: Instant) {
+        if self.state.is_final() || self.liveness.lease_end() > now {
+            return;
+        }
+        let ttl = self.liveness.ttl.as_millis();
+        let what =
+            format!("session with {}: no sign of life came back for 80 % of its TTL of {ttl} ms", self.peer);
+        self.lose(now, Error::new(Code::Lost, what));
+        if self.canary == Some(Canary::SweepAtLeaseEnd) {
+            self.sweep(now, Code::Lost, true);
+        }
+    }
+
+    /// The hold on the peer's objects ended (T2, T3).
+    pub(super) fn check_hold(&mut self, now: Instant) {
+        if !self.swept && self.attached && self.liveness.hold_end() <= now {
+            self.sweep(now, Code::Lost, true);
+        }
+    }
+
+    /// Ends the peer's objects.
+    pub(crate) fn sweep(&mut self, now: Instant, code: Code, contact_lost: bool) {
+        if !self.swept {
+            self.swept = true;
+            self.objects.sweep(now, code, contact_lost);
+            self.settle_objects(now);
+        }
+    }
+
+    /// Whether the pair may have a new session (T4).
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state.is_final() && (!self.attached || self.swept && self.objects.settled())
+    }
+
+    /// Whether nothing is left of it that anybody could ask for.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.is_final() && (!self.attached || self.swept && self.objects.is_over())
+    }
+
+    /// Continuity is broken.
+    pub(crate) fn lose(&mut self, now: Instant, cause: Error) {
+        if self.state.is_final() {
+            return;
+        }
+        let report = self.report(&cause);
+        for (call, outcome) in &report.calls {
+            self.calls.settle(*call, *outcome);
+        }
+        self.set_state(SessionState::Lost, &cause.message);
+        self.ended = Some(Error::new(
+            if cause.code == Code::Discontinuity { cause.code } else { Code::Lost },
+            cause.message.clone(),
+        ));
+        let why = self.ended.clone().unwrap_or_else(|| cause.clone());
+        self.streams.break_off(&why);
+        self.event(SessionEvent::Lost(Box::new(report)));
+        self.cancel_running();
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in ids {
+            self.effects.push_back(Effect::Gone(id, cause.code, cause.clone()));
+        }
+        self.closing = None;
+        let _ = now;
+    }
+
+    fn cancel_running(&mut self) {
+        let mut cancelled = Vec::new();
+        for (&id, running) in &mut self.calls.running {
+            if running.started && !running.cancelled {
+                running.cancelled = true;
+                cancelled.push(id);
+            }
+        }
+        self.calls.running.retain(|_, running| running.started);
+        for id in cancelled {
+            self.event(SessionEvent::CallCancelled(id));
+        }
+    }
+
+    fn report(&self, cause: &Error) -> LossReport {
+        let unfinished = |channel: &&crate::channel::Channel| {
+            channel.id != CONTROL && !(channel.send.is_complete() && channel.receive.is_at_end())
+        };
+        let pending = self.calls.asked.iter().filter(|(_, asked)| asked.outcome.is_none());
+        let calls = pending.map(|(&id, _)| {
+            let sent =
+                self.streams.get(id).is_some_and(|channel| channel.send.sent() >= channel.send.written());
+            (id, outcome_of(cause, sent))
+        });
+        LossReport {
+            cause: cause.clone(),
+            epoch: 1,
+            channels: self.streams.iter().filter(unfinished).map(report).collect(),
+            calls: calls.collect(),
+            objects: self.owned.keys().copied().collect(),
+        }
+    }
+
+    /// The application forgets the session: unread bytes go.
+    pub(crate) fn forget(&mut self) {
+        self.forgotten = true;
+        self.streams.clear();
+    }
+
+    /// Why it ended.
+    pub(crate) fn end_code(&self) -> Code {
+        match (&self.ended, self.state) {
+            (_, SessionState::Closed) => Code::Closed,
+            (Some(why), _) => why.code,
+            (None, _) => Code::Lost,
+        }
+    }
+}

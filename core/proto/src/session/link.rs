@@ -1,0 +1,270 @@
+//! One link of a session: what it carried, what of that is held, its beats and its suspicion (L2, X2, T2).
+//!
+//! Counts and clocks only; it decides nothing about the session. Invariant: `in_flight` are the counted frames that this
+//! end sent on this link and the peer did not LACK, in the order in which they were sent.
+
+use crate::error::Result;
+use crate::id::{ChannelId, LinkId, LinkName};
+use crate::limits::{LACK_BYTES, LACK_DELAY, LACK_FRAMES, RENEW_AFTER, RENEW_RECORDS};
+use crate::time::Instant;
+use crate::wire::Role;
+use crate::wire::codec::malformed;
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+/// A value that is resent as it is now, not as it was (X1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Value {
+    Credit(ChannelId),
+    Reset(ChannelId),
+    Stop(ChannelId),
+    ChannelCredit,
+}
+
+/// A counted frame that is on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Data(ChannelId, Range<u64>),
+    End(ChannelId),
+    Value(Value),
+}
+
+/// How long a link has been silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Suspicion {
+    /// It gave a record lately.
+    None,
+    /// Silent for 1.5 beats and 3 round trips: its frames may also go elsewhere.
+    Suspect,
+    /// Silent for 3 beats: a new link is dialled.
+    Silent,
+}
+
+/// Intervals that a link is measured by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) beat: Duration,
+    pub(crate) ttl: Duration,
+}
+
+/// How a link retires (L3).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Retirement {
+    /// This end wants to say RETIRE.
+    pub(crate) wanted: bool,
+    /// This end said it, and when it gives up waiting for LACK.
+    pub(crate) said_until: Option<Instant>,
+    /// The peer said it.
+    pub(crate) heard: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) name: LinkName,
+    pub(crate) dialled_here: bool,
+    pub(crate) role: Role,
+    pub(crate) allowance: usize,
+    /// Frames of the handshake that did not fit yet.
+    pub(crate) prelude: BytesMut,
+    pub(crate) in_flight: VecDeque<Sent>,
+    pub(crate) suspicion: Suspicion,
+    /// What is in flight was also given to other links.
+    pub(crate) requeued: bool,
+    pub(crate) retirement: Retirement,
+    /// A successor was asked for because of age (L6).
+    pub(crate) renewing: bool,
+    /// The peer has to be told which links are dead.
+    pub(crate) dead_untold: bool,
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) echoes: u64,
+    lacked: u64,
+    received: u64,
+    lack_told: u64,
+    lack_bytes: u64,
+    lack_due: Option<Instant>,
+    beat_number: u64,
+    beats_out: VecDeque<(u64, Instant)>,
+    beat_seen: u64,
+    beat_seen_at: Instant,
+    next_beat: Instant,
+    last_record: Instant,
+    attached_at: Instant,
+    records: u64,
+}
+
+/// Beats that may be unanswered and still remembered; the oldest is forgotten, which only delays the lease.
+const BEATS_OUT_MAX: usize = 1024;
+
+impl Link {
+    pub(crate) fn new(id: LinkId, name: LinkName, dialled_here: bool, role: Role, now: Instant) -> Link {
+        Link {
+            id,
+            name,
+            dialled_here,
+            role,
+            allowance: 0,
+            prelude: BytesMut::new(),
+            in_flight: VecDeque::new(),
+            suspicion: Suspicion::None,
+            requeued: false,
+            retirement: Retirement::default(),
+            renewing: false,
+            dead_untold: false,
+            round_trip: None,
+            echoes: 0,
+            lacked: 0,
+            received: 0,
+            lack_told: 0,
+            lack_bytes: 0,
+            lack_due: None,
+            beat_number: 0,
+            beats_out: VecDeque::new(),
+            beat_seen: 0,
+            beat_seen_at: now,
+            next_beat: now,
+            last_record: now,
+            attached_at: now,
+            records: 0,
+        }
+    }
+
+    /// Whether it can be given frames of channels.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.retirement.wanted && self.retirement.said_until.is_none() && !self.retirement.heard
+    }
+
+    // ---- what came ----
+
+    /// An authenticated record came.
+    pub(crate) fn on_record(&mut self, now: Instant) {
+        self.last_record = now;
+        self.records += 1;
+        self.suspicion = Suspicion::None;
+        self.requeued = false;
+    }
+
+    /// A stream or state frame came.
+    pub(crate) fn on_counted(&mut self, now: Instant, bytes: u64) {
+        self.received += 1;
+        self.lack_bytes += bytes;
+        let at_once = self.received - self.lack_told >= LACK_FRAMES || self.lack_bytes >= LACK_BYTES;
+        let due = if at_once { now } else { now + LACK_DELAY };
+        self.lack_due = Some(self.lack_due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// LACK came: the frames that are held now.
+    pub(crate) fn on_lack(&mut self, count: u64) -> Result<Vec<Sent>> {
+        let newly = count.saturating_sub(self.lacked);
+        if newly > self.in_flight.len() as u64 {
+            return Err(malformed(format!(
+                "LACK of {count} frames, {} were sent",
+                self.lacked + self.in_flight.len() as u64
+            )));
+        }
+        self.lacked += newly;
+        Ok(self.in_flight.drain(..newly as usize).collect())
+    }
+
+    /// BEAT came. Answers when the beat that it echoes was sent.
+    pub(crate) fn on_beat(
+        &mut self,
+        now: Instant,
+        number: u64,
+        echo: u64,
+        delay: Duration,
+    ) -> Option<Instant> {
+        if number > self.beat_seen {
+            self.beat_seen = number;
+            self.beat_seen_at = now;
+        }
+        while self.beats_out.front().is_some_and(|&(sent, _)| sent < echo) {
+            self.beats_out.pop_front();
+        }
+        let &(sent, at) = self.beats_out.front()?;
+        if sent != echo {
+            return None;
+        }
+        self.beats_out.pop_front();
+        self.echoes += 1;
+        let sample = now.since(at).saturating_sub(delay);
+        self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
+        Some(at)
+    }
+
+    // ---- what goes ----
+
+    /// The LACK that is due, if any.
+    pub(crate) fn take_lack(&mut self, now: Instant, in_company: bool) -> Option<u64> {
+        let due = self.lack_due?;
+        if due > now && !in_company {
+            return None;
+        }
+        self.lack_due = None;
+        self.lack_bytes = 0;
+        self.lack_told = self.received;
+        Some(self.received)
+    }
+
+    /// Makes a waiting LACK due at once.
+    pub(crate) fn hurry_lack(&mut self, now: Instant) {
+        if self.received > self.lack_told {
+            self.lack_due = Some(now);
+        }
+    }
+
+    /// The BEAT that is due, if any: number, echo, and how long ago the echoed one came.
+    pub(crate) fn take_beat(&mut self, now: Instant, beat: Duration) -> Option<(u64, u64, Duration)> {
+        if self.next_beat > now {
+            return None;
+        }
+        self.next_beat = now + beat;
+        self.beat_number += 1;
+        if self.beats_out.len() == BEATS_OUT_MAX {
+            self.beats_out.pop_front();
+        }
+        self.beats_out.push_back((self.beat_number, now));
+        let delay = if self.beat_seen == 0 { Duration::ZERO } else { now.since(self.beat_seen_at) };
+        Some((self.beat_number, self.beat_seen, delay))
+    }
+
+    // ---- time ----
+
+    fn suspect_after(&self, pace: Pace) -> Duration {
+        (pace.beat * 3 / 2).max(self.round_trip.unwrap_or_default() * 3)
+    }
+
+    /// Updates the suspicion; answers whether it rose, and whether the link has to be given up.
+    pub(crate) fn watch(&mut self, now: Instant, pace: Pace) -> (bool, bool) {
+        let silent = now.since(self.last_record);
+        let before = self.suspicion;
+        if silent >= (pace.beat * 3).max(self.suspect_after(pace)) {
+            self.suspicion = Suspicion::Silent;
+        } else if silent >= self.suspect_after(pace) {
+            self.suspicion = self.suspicion.max(Suspicion::Suspect);
+        }
+        let overdue = self.retirement.said_until.is_some_and(|until| until <= now);
+        (self.suspicion > before, silent >= pace.ttl || overdue)
+    }
+
+    /// Whether a successor is due because of age (L6).
+    pub(crate) fn is_old(&self, now: Instant) -> bool {
+        now.since(self.attached_at) >= RENEW_AFTER || self.records >= RENEW_RECORDS
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_deadline(&self, pace: Pace) -> Instant {
+        let suspicion = match self.suspicion {
+            Suspicion::None => self.last_record + self.suspect_after(pace),
+            Suspicion::Suspect => self.last_record + (pace.beat * 3).max(self.suspect_after(pace)),
+            Suspicion::Silent => self.last_record + pace.ttl,
+        };
+        [self.lack_due, Some(self.next_beat), self.retirement.said_until]
+            .into_iter()
+            .flatten()
+            .chain((self.dialled_here && !self.renewing).then_some(self.attached_at + RENEW_AFTER))
+            .fold(suspicion, Instant::min)
+    }
+}

@@ -1,0 +1,81 @@
+//! The two clocks of a session (T2): how long this end may believe that the peer keeps its objects, and how long this end
+//! keeps the peer's. Pure arithmetic; the session acts on it.
+
+use crate::limits::LEASE_PERCENT;
+use crate::time::Instant;
+use crate::wire::Hello;
+use std::time::Duration;
+
+/// Lease and hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Liveness {
+    pub(crate) ttl: Duration,
+    pub(crate) beat: Duration,
+    lease_from: Instant,
+    hold_from: Instant,
+}
+
+/// TTL and beat that follow from both HELLOs (T5): both ends compute the same.
+pub(crate) fn agree(mine: &Hello, peer: &Hello) -> (Duration, Duration) {
+    let beat = mine.beat_ms.max(peer.beat_ms);
+    let floor = mine.ttl_floor_ms.max(peer.ttl_floor_ms).max(beat.saturating_mul(4));
+    let wanted = mine.ttl_ms.max(peer.ttl_ms).max(floor);
+    // A cap below four beats would lose every session at once, so the beats go before the cap.
+    let ttl = wanted.min(mine.ttl_max_ms.min(peer.ttl_max_ms)).max(beat.saturating_mul(4));
+    let limit = Duration::from_secs(400 * 24 * 3600);
+    (Duration::from_millis(ttl).min(limit), Duration::from_millis(beat).min(limit / 4))
+}
+
+impl Liveness {
+    pub(crate) fn new(now: Instant, ttl: Duration, beat: Duration) -> Liveness {
+        Liveness { ttl, beat, lease_from: now, hold_from: now }
+    }
+
+    /// A new link brought new terms: a TTL may rise and never falls within a session.
+    pub(crate) fn renegotiate(&mut self, ttl: Duration, beat: Duration) {
+        self.ttl = self.ttl.max(ttl);
+        self.beat = self.beat.max(beat).min(self.ttl / 4);
+    }
+
+    /// A beat that was sent at this instant came back.
+    pub(crate) fn on_echo(&mut self, sent_at: Instant) {
+        self.lease_from = self.lease_from.max(sent_at);
+    }
+
+    /// An authenticated record of an attached link came.
+    pub(crate) fn on_record(&mut self, now: Instant) {
+        self.hold_from = self.hold_from.max(now);
+    }
+
+    /// When this end must stop believing.
+    pub(crate) fn lease_end(&self) -> Instant {
+        self.lease_from + self.ttl * LEASE_PERCENT / 100
+    }
+
+    /// How long the end that was told of a close waits for the rest: a contact that is alive gives a sign within the TTL,
+    /// so this only bounds a peer that never finishes.
+    pub(crate) fn close_wait(&self) -> Duration {
+        self.ttl * 4
+    }
+
+    /// When this end may sweep the peer's objects.
+    pub(crate) fn hold_end(&self) -> Instant {
+        self.hold_from + self.ttl
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_sign_of_life_the_lease_ends_before_the_hold_for_clocks_within_ten_per_cent() {
+        let sent = Instant(1_000_000_000_000);
+        let mut live = Liveness::new(sent, Duration::from_secs(10), Duration::from_secs(1));
+        live.on_echo(sent);
+        live.on_record(sent);
+        let owner_true = live.lease_end().since(sent).as_secs_f64() / 0.9;
+        let holder_true = live.hold_end().since(sent).as_secs_f64() / 1.1;
+        assert!(owner_true < holder_true, "{owner_true} < {holder_true}");
+    }
+}

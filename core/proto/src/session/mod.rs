@@ -1,0 +1,380 @@
+//! The session: one end of the virtual connection between two nodes.
+//!
+//! This file only routes: frames to the part that knows them, time to the parts that wait for it, and what they say to
+//! the node. The parts are `streams` (channels), `link`, `attach`, `transmit`, `liveness`, `calls`, `control` (channel 0
+//! and objects), `closing` and `app` (what the application asks for); they never call each other except through here.
+
+mod app;
+mod attach;
+mod calls;
+mod closing;
+mod control;
+mod link;
+mod liveness;
+mod streams;
+mod transmit;
+
+pub(crate) use attach::{Joining, gone_proof, proof};
+pub(crate) use liveness::agree;
+
+use crate::error::{Code, Error, Result};
+use crate::id::{ChannelId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid};
+use crate::node::{Canary, NodeOptions, Service, SessionEvent, SessionState};
+use crate::object::{KindRules, Objects};
+use crate::time::Instant;
+use crate::wire::{Frame, Hello, Role};
+use bytes::Bytes;
+use calls::Calls;
+use closing::Closing;
+use link::{Link, Pace, Suspicion};
+use liveness::Liveness;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use streams::{Change, Streams};
+
+/// What a session wants the node to do.
+#[derive(Debug, Clone)]
+pub(crate) enum Effect {
+    Event(SessionEvent),
+    Hangup(LinkId, Error),
+    /// Say GONE on this link, then hang up.
+    Gone(LinkId, Code, Error),
+}
+
+/// Who the other end is, as its HELLO said.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) host_name: String,
+    pub(crate) node_name: String,
+    pub(crate) level: u8,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) sid: Sid,
+    pub(crate) secret: [u8; 32],
+    pub(crate) n: u64,
+    pub(crate) is_arbiter: bool,
+    pub(crate) peer: NodeId,
+    pub(crate) about: Peer,
+    pub(crate) state: SessionState,
+    /// A link was attached at some time.
+    pub(crate) attached: bool,
+    /// Handles of the application that share it.
+    pub(crate) shares: u32,
+    /// The application forgets it once it is over.
+    pub(crate) forgotten: bool,
+    pub(crate) links: BTreeMap<LinkId, Link>,
+    pub(crate) links_total: u64,
+    pub(crate) liveness: Liveness,
+    pub(crate) objects: Objects,
+    pub(crate) bytes_sent: u64,
+    pub(crate) peer_drains: bool,
+    pub(crate) effects: VecDeque<Effect>,
+    /// Links of role bulk that this end keeps.
+    pub(crate) bulk_wanted: u8,
+    streams: Streams,
+    calls: Calls,
+    dead: BTreeSet<LinkName>,
+    incoming: VecDeque<ChannelId>,
+    owned: BTreeMap<ObjectId, String>,
+    /// Objects that were brought back for another session: which, kind, rules, TTL, data.
+    pub(crate) revived: VecDeque<(ObjectId, String, KindRules, Option<Duration>, Bytes)>,
+    /// A link is old and its successor has not attached yet (L6).
+    renewal_due: bool,
+    closing: Option<Closing>,
+    ended: Option<Error>,
+    swept: bool,
+    draining: bool,
+    canary: Option<Canary>,
+}
+
+/// What a new session starts from.
+#[derive(Debug)]
+pub(crate) struct Birth<'a> {
+    pub(crate) id: SessionId,
+    pub(crate) sid: Sid,
+    pub(crate) secret: [u8; 32],
+    pub(crate) n: u64,
+    pub(crate) is_arbiter: bool,
+    pub(crate) level: u8,
+    pub(crate) mine: &'a Hello,
+    pub(crate) peer: &'a Hello,
+    pub(crate) options: &'a NodeOptions,
+}
+
+impl Session {
+    pub(crate) fn new(now: Instant, birth: Birth<'_>) -> Session {
+        let (ttl, beat) = agree(birth.mine, birth.peer);
+        let canary = if cfg!(feature = "canary") { birth.options.canary } else { None };
+        let mut streams = Streams::new(birth.is_arbiter, birth.mine.limits, birth.peer.limits);
+        streams.one_window = canary == Some(Canary::SessionWideWindow);
+        Session {
+            id: birth.id,
+            sid: birth.sid,
+            secret: birth.secret,
+            n: birth.n,
+            is_arbiter: birth.is_arbiter,
+            peer: birth.peer.node,
+            about: Peer {
+                host_name: birth.peer.host_name.clone(),
+                node_name: birth.peer.node_name.clone(),
+                level: birth.level,
+            },
+            state: SessionState::Registering,
+            attached: false,
+            shares: 0,
+            forgotten: false,
+            links: BTreeMap::new(),
+            links_total: 0,
+            liveness: Liveness::new(now, ttl, beat),
+            objects: Objects::new(birth.options.grace, canary == Some(Canary::DestroyAtGraceEnd)),
+            bytes_sent: 0,
+            peer_drains: false,
+            effects: VecDeque::new(),
+            bulk_wanted: 0,
+            streams,
+            calls: Calls::default(),
+            dead: BTreeSet::new(),
+            incoming: VecDeque::new(),
+            owned: BTreeMap::new(),
+            revived: VecDeque::new(),
+            renewal_due: false,
+            closing: None,
+            ended: None,
+            swept: false,
+            draining: false,
+            canary,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace { beat: self.liveness.beat, ttl: self.liveness.ttl }
+    }
+
+    fn event(&mut self, event: SessionEvent) {
+        self.effects.push_back(Effect::Event(event));
+    }
+
+    /// Bytes came on an attached link; their frames follow by [`Session::on_frame`].
+    pub(crate) fn on_record(&mut self, now: Instant, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.on_record(now);
+        self.liveness.on_record(now);
+        if self.canary == Some(Canary::LeaseByAnyTraffic) {
+            self.liveness.on_echo(now);
+        }
+        self.update_state("a sign of life came");
+    }
+
+    /// One frame of an attached link.
+    ///
+    /// # Errors
+    /// Breaking the protocol; the link has to be closed, the session lives on.
+    pub(crate) fn on_frame(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        frame: Frame,
+        services: &Services,
+    ) -> Result<()> {
+        if frame.is_counted()
+            && let Some(link) = self.links.get_mut(&id)
+        {
+            let bytes = if let Frame::Data { bytes, .. } = &frame { bytes.len() as u64 } else { 0 };
+            link.on_counted(now, bytes);
+        }
+        match frame {
+            Frame::Lack { count } => self.on_lack(id, count)?,
+            Frame::Beat { number, echo, echo_delay_us } => {
+                self.on_beat(now, id, number, echo, Duration::from_micros(echo_delay_us));
+            }
+            Frame::Dead { links } => self.on_dead(&links),
+            Frame::Retire => self.on_retire(now, id),
+            Frame::Role { role } => self.on_role(id, role)?,
+            Frame::Credit { channel, limit } => self.streams.on_credit(channel, limit)?,
+            Frame::Reset { channel, size, code, text } => {
+                self.streams.on_reset(channel, size, code, &text)?
+            }
+            Frame::Stop { channel, code } => self.streams.on_stop(channel, code)?,
+            Frame::ChannelCredit { count } => self.streams.on_channel_credit(count),
+            Frame::Data { channel, offset, bytes } => self.streams.on_data(channel, offset, bytes)?,
+            Frame::End { channel, size } => self.streams.on_end(channel, size)?,
+            Frame::Done { .. } | Frame::Hop { .. } | Frame::Rekey { .. } | Frame::Shard { .. } => {
+                self.not_built(id, frame.name());
+            }
+            other => {
+                let what = format!("{} on a link that is attached", other.name());
+                return Err(crate::wire::codec::malformed(what));
+            }
+        }
+        self.settle(now, services)
+    }
+
+    /// Parsed, and refused politely until its issue comes: the peer is told, nothing else changes.
+    fn not_built(&mut self, id: LinkId, name: &str) {
+        if let Some(link) = self.links.get_mut(&id) {
+            let text = format!("{name} is not supported by this version and was ignored");
+            Frame::Notice { code: Code::Unsupported as u16, text }.encode(&mut link.prelude);
+        }
+    }
+
+    fn on_lack(&mut self, id: LinkId, count: u64) -> Result<()> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        for sent in link.on_lack(count)? {
+            self.streams.on_held(sent);
+        }
+        self.finish_retirements();
+        Ok(())
+    }
+
+    fn on_beat(&mut self, now: Instant, id: LinkId, number: u64, echo: u64, delay: Duration) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Some(sent_at) = link.on_beat(now, number, echo, delay) {
+            self.liveness.on_echo(sent_at);
+        }
+        self.retire_older_links();
+    }
+
+    fn on_role(&mut self, id: LinkId, role: Role) -> Result<()> {
+        if role == Role::Hop {
+            self.not_built(id, "role HOP");
+            return Ok(());
+        }
+        match self.links.get_mut(&id) {
+            Some(link) if !link.dialled_here => link.role = role,
+            _ => {
+                return Err(crate::wire::codec::malformed("ROLE from the end that accepted the link".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Acts on what the channels said, until nothing is left to act on.
+    pub(crate) fn settle(&mut self, now: Instant, services: &Services) -> Result<()> {
+        while let Some(change) = self.streams.changes.pop_front() {
+            match change {
+                Change::Came(crate::id::CONTROL) => self.read_control(now)?,
+                Change::Came(id) => self.on_came(now, id, services)?,
+                Change::Room(id) => self.on_room(id),
+                Change::Stopped(id) => self.on_stopped(id),
+                Change::Openable => self.event(SessionEvent::Openable),
+            }
+        }
+        self.settle_objects(now);
+        self.check_closed(now);
+        Ok(())
+    }
+
+    /// Acts on everything whose time has come.
+    pub(crate) fn tick(&mut self, now: Instant, services: &Services) {
+        if !self.state.is_final() {
+            self.watch_links(now);
+            self.note_age(now);
+            self.finish_retirements();
+            self.update_state("time passed");
+            self.expire_calls(now);
+        }
+        self.check_lease(now);
+        self.check_hold(now);
+        self.objects.tick(now);
+        // A frame that breaks the protocol has its own link to answer for; time has none.
+        let _ = self.settle(now, services);
+    }
+
+    /// When [`Session::tick`] has something to do next.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        let mut next = self.objects.next_deadline();
+        if !self.swept && self.attached {
+            next = next.min(self.liveness.hold_end());
+        }
+        if self.state.is_final() {
+            return next;
+        }
+        let pace = self.pace();
+        next = self.links.values().map(|link| link.next_deadline(pace)).fold(next, Instant::min);
+        next = next.min(self.liveness.lease_end()).min(self.calls.next_deadline());
+        self.closing.as_ref().map_or(next, |closing| next.min(closing.deadline))
+    }
+
+    /// A role that a new link should be dialled for.
+    pub(crate) fn wants_link(&self) -> Option<Role> {
+        if self.state.is_final() || !self.attached {
+            return None;
+        }
+        let serves = |link: &&Link| link.is_usable() && link.suspicion < Suspicion::Silent;
+        let mut primaries = self.links.values().filter(serves).filter(|link| link.role != Role::Bulk);
+        if primaries.next().is_none() {
+            return Some(Role::Primary);
+        }
+        if self.renewal_due {
+            return Some(Role::Primary);
+        }
+        let bulk = self.links.values().filter(serves).filter(|link| link.role == Role::Bulk).count();
+        (bulk < usize::from(self.bulk_wanted)).then_some(Role::Bulk)
+    }
+
+    /// Links that this end dialled are renewed when they are old (L6).
+    fn note_age(&mut self, now: Instant) {
+        for link in self.links.values_mut() {
+            if link.dialled_here && !link.renewing && link.is_old(now) {
+                link.renewing = true;
+                self.renewal_due = true;
+            }
+        }
+    }
+
+    /// Whether some link gave a record within three beats; follows it with the state.
+    fn update_state(&mut self, why: &str) {
+        let live = self.links.values().any(|link| link.suspicion < Suspicion::Silent);
+        let next = match (self.state, live) {
+            (SessionState::Registering | SessionState::Suspended, true) => SessionState::Live,
+            (SessionState::Live, false) => SessionState::Suspended,
+            _ => return,
+        };
+        self.set_state(next, why);
+    }
+
+    fn set_state(&mut self, to: SessionState, why: &str) {
+        let from = std::mem::replace(&mut self.state, to);
+        self.event(SessionEvent::State { from, to, why: why.to_owned() });
+    }
+
+    /// Bytes kept for sending and for reading.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.streams.buffered()
+    }
+
+    /// Bytes that the peer may still send, and that wait to be taken (I6).
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.streams.outstanding()
+    }
+
+    /// Bytes repeated and received twice so far.
+    pub(crate) fn waste(&self) -> (u64, u64) {
+        (self.streams.repeated, self.streams.duplicate)
+    }
+
+    /// Timers that stand.
+    pub(crate) fn timers(&self) -> usize {
+        self.calls.timers() + usize::from(self.objects.next_deadline() != Instant::NEVER)
+    }
+
+    /// Smoothed round trip of the link that carries most.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.carrier().and_then(|id| self.links.get(&id)).and_then(|link| link.round_trip)
+    }
+
+    /// Row of what this end has of its channels (S9).
+    pub(crate) fn table(&self) -> Vec<crate::wire::TableRow> {
+        self.streams.table()
+    }
+}
+
+/// What the node tells a session about the services that it may run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Services {
+    pub(crate) by_name: BTreeMap<String, Service>,
+    pub(crate) draining: bool,
+}

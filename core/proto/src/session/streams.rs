@@ -1,0 +1,637 @@
+//! The channels of a session: their ids, their queues and the two budgets they share (X1, X4).
+//!
+//! Carries frames between channels and whoever sends them; what a channel means (control, call) is the parent's business.
+//! Invariants: a channel that could send stands in its queue; ids rise by one per end; a channel that is gone is never
+//! made again.
+
+use super::link::{Sent, Value};
+use crate::channel::{Budget, Channel, Class, Delivery, reset_error};
+use crate::error::{Code, Error, Result};
+use crate::id::{CONTROL, ChannelId};
+use crate::limits::{CHANNEL_BASE_BYTES, CONTROL_WINDOW_BYTES, SessionLimits};
+use crate::wire::codec::malformed;
+use crate::wire::header::Header;
+use crate::wire::{Frame, TableRow};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What a frame or a step changed, for the parent to act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Something new may be there to take.
+    Came(ChannelId),
+    /// There may be room to write.
+    Room(ChannelId),
+    /// The peer wants no more of this channel.
+    Stopped(ChannelId),
+    /// There may be room to open a channel.
+    Openable,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Streams {
+    is_arbiter: bool,
+    mine: SessionLimits,
+    peer: SessionLimits,
+    channels: BTreeMap<ChannelId, Channel>,
+    sending: Budget,
+    receiving: Budget,
+    control_budget: Budget,
+    opened_here: u64,
+    opened_by_peer: u64,
+    open_here: u64,
+    may_open: u64,
+    granted: u64,
+    announced: u64,
+    queues: BTreeMap<Class, VecDeque<ChannelId>>,
+    queued: BTreeSet<ChannelId>,
+    values: BTreeSet<Value>,
+    room_wanted: BTreeSet<ChannelId>,
+    open_wanted: bool,
+    pub(crate) changes: VecDeque<Change>,
+    pub(crate) repeated: u64,
+    pub(crate) duplicate: u64,
+    /// Canary: one window for the whole session.
+    pub(crate) one_window: bool,
+}
+
+impl Streams {
+    pub(crate) fn new(is_arbiter: bool, mine: SessionLimits, peer: SessionLimits) -> Streams {
+        let control = Channel::new(CONTROL, true, CONTROL_WINDOW_BYTES, CONTROL_WINDOW_BYTES);
+        Streams {
+            is_arbiter,
+            mine,
+            peer,
+            channels: BTreeMap::from([(CONTROL, control)]),
+            sending: Budget::new(mine.elastic_bytes()),
+            receiving: Budget::new(mine.elastic_bytes()),
+            control_budget: Budget::new(0),
+            opened_here: 0,
+            opened_by_peer: 0,
+            open_here: 0,
+            may_open: peer.channels_max,
+            granted: mine.channels_max,
+            announced: mine.channels_max,
+            queues: BTreeMap::new(),
+            queued: BTreeSet::new(),
+            values: BTreeSet::new(),
+            room_wanted: BTreeSet::new(),
+            open_wanted: false,
+            changes: VecDeque::new(),
+            repeated: 0,
+            duplicate: 0,
+            one_window: false,
+        }
+    }
+
+    pub(crate) fn get(&self, id: ChannelId) -> Option<&Channel> {
+        self.channels.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.channels.get_mut(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.values()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ChannelId> {
+        self.channels.keys().copied().collect()
+    }
+
+    /// Bytes kept for sending and for reading.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.channels.values().map(|channel| channel.send.occupied() + channel.receive.buffered()).sum()
+    }
+
+    /// Sum of what the peer may still send and what waits to be taken, channel 0 excepted (I6).
+    pub(crate) fn outstanding(&self) -> u64 {
+        let channels = self.channels.iter().filter(|(id, _)| **id != CONTROL);
+        channels.map(|(_, channel)| channel.receive.outstanding()).sum()
+    }
+
+    fn from_end(&self, counter: u64, by_arbiter: bool) -> ChannelId {
+        ChannelId(counter << 1 | u64::from(by_arbiter))
+    }
+
+    // ---- opening and closing ----
+
+    /// Opens a channel with this header.
+    pub(crate) fn open(&mut self, header: Header) -> Result<ChannelId> {
+        if self.opened_here >= self.may_open || self.open_here >= self.mine.channels_max {
+            self.open_wanted = true;
+            let what = format!("open channel \"{}\": {} of this end are open", header.name, self.open_here);
+            return Err(Error::new(Code::Channels, what));
+        }
+        self.opened_here += 1;
+        self.open_here += 1;
+        let id = self.from_end(self.opened_here, self.is_arbiter);
+        let mut channel = Channel::new(id, true, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
+        channel.send.write(header.encode());
+        channel.header = Some(header);
+        self.channels.insert(id, channel);
+        self.touch(id);
+        Ok(id)
+    }
+
+    /// The channel of a frame that came; makes it (and those below it) when the peer just opened it. `None` for one that
+    /// is over.
+    fn find(&mut self, id: ChannelId) -> Result<Option<ChannelId>> {
+        if self.channels.contains_key(&id) {
+            return Ok(Some(id));
+        }
+        let (counter, by_arbiter) = (id.0 >> 1, id.0 & 1 == 1);
+        if by_arbiter == self.is_arbiter || counter == 0 {
+            let known = counter != 0 && counter <= self.opened_here;
+            return if known {
+                Ok(None)
+            } else {
+                Err(malformed(format!("channel {id} was never opened here")))
+            };
+        }
+        if counter <= self.opened_by_peer {
+            return Ok(None);
+        }
+        if counter > self.granted {
+            return Err(malformed(format!("channel {id} is opened beyond the {} granted", self.granted)));
+        }
+        while self.opened_by_peer < counter {
+            self.opened_by_peer += 1;
+            let next = self.from_end(self.opened_by_peer, by_arbiter);
+            let channel = Channel::new(next, false, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
+            self.channels.insert(next, channel);
+        }
+        Ok(Some(id))
+    }
+
+    /// Forgets a channel that is over, and grants the peer another one.
+    pub(crate) fn retire_if_over(&mut self, id: ChannelId) {
+        if id == CONTROL || !self.channels.get(&id).is_some_and(Channel::is_over) {
+            return;
+        }
+        if let Some(mut channel) = self.channels.remove(&id) {
+            let next = channel.uncharge(&mut self.sending, &mut self.receiving);
+            self.collect(&mut channel);
+            if channel.opened_here {
+                self.open_here -= 1;
+            } else {
+                self.granted += 1;
+                let spare = self.announced - self.opened_by_peer;
+                if spare <= self.mine.channels_max / 8
+                    || self.granted - self.announced >= self.mine.channels_max / 4
+                {
+                    self.announced = self.granted;
+                    self.want_value(Value::ChannelCredit);
+                }
+            }
+            self.room_wanted.remove(&id);
+            self.settle_next(next);
+            self.wake_writers();
+            if self.open_wanted && self.opened_here < self.may_open {
+                self.open_wanted = false;
+                self.changes.push_back(Change::Openable);
+            }
+        }
+    }
+
+    // ---- writing ----
+
+    /// Room for a message with its prefix, or for bytes.
+    pub(crate) fn make_room(&mut self, id: ChannelId, len: u64) -> u64 {
+        let Some(channel) = self.channels.get_mut(&id) else { return 0 };
+        let budget = if id == CONTROL { &mut self.control_budget } else { &mut self.sending };
+        let room = channel.make_room(budget, len);
+        if room == 0 {
+            self.room_wanted.insert(id);
+        }
+        room
+    }
+
+    /// Largest message that the peer takes.
+    pub(crate) fn message_bytes_max(&self) -> u64 {
+        self.peer.message_bytes_max.min(self.mine.message_bytes_max)
+    }
+
+    /// Puts a channel into its queue when it has something to send.
+    pub(crate) fn touch(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if channel.credit_dirty {
+            channel.credit_dirty = false;
+            self.want_value(Value::Credit(id));
+        }
+        let Some(channel) = self.channels.get(&id) else { return };
+        if channel.send.reset_delivery == Delivery::Wanted {
+            self.want_value(Value::Reset(id));
+        }
+        let Some(channel) = self.channels.get(&id) else { return };
+        if matches!(channel.stop, Some((_, Delivery::Wanted))) {
+            self.want_value(Value::Stop(id));
+        }
+        let Some(channel) = self.channels.get(&id) else { return };
+        if channel.send.has_stream_work() && self.queued.insert(id) {
+            self.queues.entry(channel.class()).or_default().push_back(id);
+        }
+    }
+
+    fn want_value(&mut self, value: Value) {
+        self.values.insert(value);
+    }
+
+    /// Ends a direction early.
+    pub(crate) fn reset(&mut self, id: ChannelId, why: &Error) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.send.reset(why);
+        }
+        self.settle_sent(id);
+        self.touch(id);
+    }
+
+    /// The application reads no more.
+    pub(crate) fn stop(&mut self, id: ChannelId, code: Code) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.receive.discard();
+            if channel.stop.is_none() && !channel.receive.is_complete() {
+                channel.stop = Some((code, Delivery::Wanted));
+            }
+        }
+        self.settle_taken(id);
+        self.touch(id);
+    }
+
+    // ---- sending ----
+
+    /// Whether a counted frame waits; with `bulk_only`, one of a bulk channel.
+    pub(crate) fn has_work(&self, bulk_only: bool) -> bool {
+        let queue = |class| self.queues.get(&class).is_some_and(|queue| !queue.is_empty());
+        queue(Class::Bulk)
+            || (!bulk_only
+                && (!self.values.is_empty()
+                    || queue(Class::Control)
+                    || queue(Class::Call)
+                    || queue(Class::Ordinary)))
+    }
+
+    /// The next channel in the order of L5, out of its queue.
+    pub(crate) fn next_channel(&mut self, bulk_only: bool) -> Option<ChannelId> {
+        let classes = if bulk_only { Class::Bulk..=Class::Bulk } else { Class::Control..=Class::Bulk };
+        let id = self.queues.range_mut(classes).find_map(|(_, queue)| queue.pop_front())?;
+        self.queued.remove(&id);
+        Some(id)
+    }
+
+    /// Whether a channel stands in its queue.
+    pub(crate) fn is_queued(&self, id: ChannelId) -> bool {
+        self.queued.contains(&id)
+    }
+
+    /// Whether channel 0 goes before the state frames.
+    pub(crate) fn control_is_next(&self) -> bool {
+        self.queues.get(&Class::Control).is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// The next state frame, with its current value; values of channels that are gone are skipped.
+    pub(crate) fn next_value(&mut self) -> Option<(Value, Frame)> {
+        while let Some(value) = self.values.pop_first() {
+            if let Some(frame) = self.value_frame(value) {
+                return Some((value, frame));
+            }
+        }
+        None
+    }
+
+    /// A state frame did not fit: it stays the next.
+    pub(crate) fn unsend_value(&mut self, value: Value) {
+        match value {
+            Value::Reset(id) => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.send.reset_delivery = Delivery::Wanted;
+                }
+            }
+            Value::Stop(id) => {
+                if let Some((_, delivery)) =
+                    self.channels.get_mut(&id).and_then(|channel| channel.stop.as_mut())
+                {
+                    *delivery = Delivery::Wanted;
+                }
+            }
+            Value::Credit(_) | Value::ChannelCredit => {}
+        }
+        self.values.insert(value);
+    }
+
+    fn value_frame(&mut self, value: Value) -> Option<Frame> {
+        match value {
+            Value::ChannelCredit => Some(Frame::ChannelCredit { count: self.announced }),
+            Value::Credit(id) => {
+                let limit = self.channels.get(&id)?.receive.limit();
+                Some(Frame::Credit { channel: id, limit })
+            }
+            Value::Reset(id) => {
+                let send = &mut self.channels.get_mut(&id)?.send;
+                let reset = send.reset_info()?.clone();
+                send.reset_delivery = Delivery::InFlight;
+                Some(Frame::Reset {
+                    channel: id,
+                    size: reset.size,
+                    code: reset.code as u16,
+                    text: reset.text,
+                })
+            }
+            Value::Stop(id) => {
+                let (code, delivery) = self.channels.get_mut(&id)?.stop.as_mut()?;
+                *delivery = Delivery::InFlight;
+                Some(Frame::Stop { channel: id, code: *code as u16 })
+            }
+        }
+    }
+
+    /// The peer holds a frame.
+    pub(crate) fn on_held(&mut self, sent: Sent) {
+        let id = match sent {
+            Sent::Data(id, range) => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.send.on_held(range);
+                }
+                id
+            }
+            Sent::End(id) => {
+                if let Some(channel) =
+                    self.channels.get_mut(&id).filter(|channel| channel.send.end != Delivery::Idle)
+                {
+                    channel.send.end = Delivery::Held;
+                }
+                id
+            }
+            Sent::Value(Value::Reset(id)) => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.send.reset_delivery = Delivery::Held;
+                }
+                id
+            }
+            Sent::Value(Value::Stop(id)) => {
+                if let Some((_, delivery)) =
+                    self.channels.get_mut(&id).and_then(|channel| channel.stop.as_mut())
+                {
+                    *delivery = Delivery::Held;
+                }
+                id
+            }
+            Sent::Value(Value::Credit(_) | Value::ChannelCredit) => return,
+        };
+        self.settle_sent(id);
+        self.retire_if_over(id);
+    }
+
+    /// The link that carried a frame is dead or suspect: it has to be sent again.
+    pub(crate) fn on_lost(&mut self, sent: &Sent) {
+        match sent {
+            Sent::Data(id, range) => {
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.send.on_lost(range.clone());
+                }
+                self.touch(*id);
+            }
+            Sent::End(id) => {
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.send.end.lost();
+                }
+                self.touch(*id);
+            }
+            Sent::Value(value) => {
+                match value {
+                    Value::Reset(id) => {
+                        if let Some(channel) = self.channels.get_mut(id) {
+                            channel.send.reset_delivery.lost();
+                        }
+                    }
+                    Value::Stop(id) => {
+                        if let Some((_, delivery)) = self.channels.get_mut(id).and_then(|c| c.stop.as_mut()) {
+                            delivery.lost();
+                        }
+                    }
+                    Value::Credit(_) | Value::ChannelCredit => {}
+                }
+                self.want_value(*value);
+            }
+        }
+    }
+
+    // ---- what came ----
+
+    pub(crate) fn on_data(&mut self, id: ChannelId, offset: u64, bytes: Bytes) -> Result<()> {
+        let Some(id) = self.find(id)? else {
+            self.duplicate += bytes.len() as u64;
+            return Ok(());
+        };
+        let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
+        let more = channel.receive.on_data(offset, bytes)?;
+        if more {
+            self.changes.push_back(Change::Came(id));
+        }
+        self.settle_taken(id);
+        Ok(())
+    }
+
+    pub(crate) fn on_end(&mut self, id: ChannelId, size: u64) -> Result<()> {
+        let Some(id) = self.find(id)? else { return Ok(()) };
+        if let Some(channel) = self.channels.get_mut(&id).filter(|channel| !channel.receive.is_complete()) {
+            channel.receive.on_end(size)?;
+            self.changes.push_back(Change::Came(id));
+        }
+        self.settle_taken(id);
+        self.retire_if_over(id);
+        Ok(())
+    }
+
+    pub(crate) fn on_reset(&mut self, id: ChannelId, size: u64, code: u16, text: &str) -> Result<()> {
+        let Some(id) = self.find(id)? else { return Ok(()) };
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.receive.on_reset(size, reset_error(code, text))?;
+            self.changes.push_back(Change::Came(id));
+        }
+        self.settle_taken(id);
+        self.retire_if_over(id);
+        Ok(())
+    }
+
+    pub(crate) fn on_stop(&mut self, id: ChannelId, code: u16) -> Result<()> {
+        let Some(id) = self.find(id)? else { return Ok(()) };
+        let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
+        if channel.send.stopped.is_none() && !channel.send.is_complete() {
+            channel.send.stopped = Some(code);
+            self.reset(id, &Error::new(Code::Stopped, "the reader wanted no more"));
+            self.changes.push_back(Change::Stopped(id));
+            self.room_wanted.remove(&id);
+            self.changes.push_back(Change::Room(id));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_credit(&mut self, id: ChannelId, limit: u64) -> Result<()> {
+        let Some(id) = self.find(id)? else { return Ok(()) };
+        if self.channels.get_mut(&id).is_some_and(|channel| channel.send.on_credit(limit)) {
+            self.touch(id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_channel_credit(&mut self, count: u64) {
+        self.may_open = self.may_open.max(count);
+        if self.open_wanted && self.opened_here < self.may_open {
+            self.open_wanted = false;
+            self.changes.push_back(Change::Openable);
+        }
+    }
+
+    // ---- settling ----
+
+    /// Bytes of a channel are held: gives back their charge and wakes writers.
+    fn settle_sent(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let budget = if id == CONTROL { &mut self.control_budget } else { &mut self.sending };
+        let others = channel.settle_sending(budget);
+        self.repeated += channel.send.take_repeated();
+        if self.room_wanted.remove(&id) {
+            self.changes.push_back(Change::Room(id));
+        }
+        if others {
+            self.wake_writers();
+        }
+    }
+
+    fn wake_writers(&mut self) {
+        for id in std::mem::take(&mut self.room_wanted) {
+            self.changes.push_back(Change::Room(id));
+        }
+    }
+
+    /// Bytes of a channel came or were taken: grants what the budget allows.
+    pub(crate) fn settle_taken(&mut self, id: ChannelId) {
+        let blocked =
+            self.one_window && self.channels.values().any(|channel| channel.receive.available() > 2048);
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        self.duplicate += channel.receive.take_duplicate();
+        if blocked && id != CONTROL {
+            return;
+        }
+        let budget = if id == CONTROL { &mut self.control_budget } else { &mut self.receiving };
+        let next = channel.settle_receiving(budget);
+        self.touch(id);
+        self.settle_next(next);
+    }
+
+    /// It is this channel's turn for the message slot, and when it does not need it any more, the next one's.
+    fn settle_next(&mut self, mut next: Option<ChannelId>) {
+        while let Some(id) = next {
+            let Some(channel) = self.channels.get_mut(&id) else {
+                next = self.receiving.release_message(id);
+                continue;
+            };
+            next = channel.settle_receiving(&mut self.receiving);
+            let holds = self.receiving.message_holder() == Some(id);
+            self.touch(id);
+            if !holds && next.is_none() && self.receiving.message_holder().is_none() {
+                self.receiving.give_up_turn(id);
+                next = self.receiving.first_waiting();
+            }
+        }
+    }
+
+    fn collect(&mut self, channel: &mut Channel) {
+        self.repeated += channel.send.take_repeated();
+        self.duplicate += channel.receive.take_duplicate();
+    }
+
+    // ---- the table (S9) ----
+
+    /// What this end has of each open channel.
+    pub(crate) fn table(&self) -> Vec<TableRow> {
+        let row = |channel: &Channel| TableRow {
+            channel: channel.id,
+            kept: channel.send.kept().min(channel.send.sent()),
+            written: channel.send.written(),
+            held: channel.receive.held(),
+        };
+        self.channels.values().map(row).collect()
+    }
+
+    /// Compares the peer's table with what is here: each side checks what only it can know for sure.
+    pub(crate) fn check_table(&self, table: &[TableRow]) -> Result<()> {
+        for row in table {
+            let broken = |what: String| {
+                Err(Error::new(
+                    Code::Discontinuity,
+                    format!("compare channel {} at attach: {what}", row.channel),
+                ))
+            };
+            let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
+            match self.channels.get(&row.channel) {
+                Some(channel) => {
+                    if row.held > channel.send.written() {
+                        return broken(format!(
+                            "the peer holds {} bytes, {} were written here",
+                            row.held,
+                            channel.send.written()
+                        ));
+                    }
+                    if row.kept > channel.receive.held() && !channel.receive.is_complete() {
+                        let held = channel.receive.held();
+                        return broken(format!(
+                            "the peer keeps bytes from {} on, held here are {held}",
+                            row.kept
+                        ));
+                    }
+                }
+                None if counter == 0 => {}
+                None if by_arbiter == self.is_arbiter => {
+                    if counter > self.opened_here {
+                        return broken("the peer has a channel that this end never opened".into());
+                    }
+                }
+                None => {
+                    if counter > self.opened_by_peer && row.kept > 0 {
+                        return broken("the peer forgot bytes of a channel that never came here".into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the peer's word for what it holds: that need not be sent again.
+    pub(crate) fn apply_table(&mut self, table: &[TableRow]) {
+        for row in table {
+            if let Some(channel) = self.channels.get_mut(&row.channel) {
+                let held = row.held.min(channel.send.sent());
+                channel.send.on_held(channel.send.kept()..held.max(channel.send.kept()));
+                self.settle_sent(row.channel);
+            }
+        }
+    }
+
+    /// The session is over: nothing is sent any more, and readers see why after what they have.
+    pub(crate) fn break_off(&mut self, why: &Error) {
+        for channel in self.channels.values_mut() {
+            channel.send.drop_all();
+            channel.receive.break_off(why.clone());
+        }
+        self.queues.clear();
+        self.queued.clear();
+        self.values.clear();
+        for id in self.ids() {
+            self.changes.push_back(Change::Came(id));
+        }
+        self.wake_writers();
+    }
+
+    /// Forgets everything, unread bytes too.
+    pub(crate) fn clear(&mut self) {
+        self.channels.clear();
+        self.queues.clear();
+        self.queued.clear();
+        self.values.clear();
+        self.room_wanted.clear();
+        self.changes.clear();
+    }
+}

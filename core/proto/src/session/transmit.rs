@@ -1,0 +1,199 @@
+//! Which frame goes on which link, and when (L3, L4, L5).
+//!
+//! Frames are bound to a link when they are written into its one buffer; nothing is queued per link. Invariant: what is
+//! handed out for a link is never more than its allowance (I13).
+
+use super::Session;
+use super::link::{Link, Sent, Suspicion};
+use crate::id::{ChannelId, LinkId};
+use crate::limits::{DATA_BYTES_MAX, IN_FLIGHT_FRAMES_MAX, LINGER, SEND_BYTES_MAX};
+use crate::node::Output;
+use crate::time::Instant;
+use crate::wire::{Frame, Role, data_overhead};
+use bytes::{Bytes, BytesMut};
+
+/// Data shorter than this is copied behind its frame head, so that small frames make one piece.
+const COPY_BYTES_MAX: usize = 1024;
+/// No counted frame other than DATA is larger (RESET with a long text).
+const SMALL_FRAME_BYTES_MAX: usize = 320;
+/// DATA is not cut smaller than this, unless it is the end of what there is.
+const DATA_BYTES_MIN: usize = 64;
+
+/// One `Send` in the making.
+#[derive(Debug)]
+struct Batch {
+    room: usize,
+    used: usize,
+    head: BytesMut,
+    parts: Vec<Bytes>,
+}
+
+impl Batch {
+    fn new(room: usize) -> Batch {
+        Batch { room, used: 0, head: BytesMut::new(), parts: Vec::new() }
+    }
+
+    fn left(&self) -> usize {
+        self.room - self.used
+    }
+
+    /// Appends a whole frame if it fits.
+    fn frame(&mut self, frame: &Frame) -> bool {
+        let before = self.head.len();
+        frame.encode(&mut self.head);
+        let size = self.head.len() - before;
+        if size > self.left() {
+            self.head.truncate(before);
+            return false;
+        }
+        self.used += size;
+        true
+    }
+
+    fn raw(&mut self, bytes: &mut BytesMut) {
+        let part = bytes.split_to(bytes.len().min(self.left()));
+        self.used += part.len();
+        self.head.extend_from_slice(&part);
+    }
+
+    fn slice(&mut self, slice: Bytes) {
+        if slice.len() < COPY_BYTES_MAX {
+            self.head.extend_from_slice(&slice);
+        } else {
+            self.seal();
+            self.parts.push(slice);
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.head.is_empty() {
+            self.parts.push(self.head.split().freeze());
+        }
+    }
+}
+
+impl Session {
+    /// The link that carries everything but bulk: the newest primary that is not suspect, else the newest of the others,
+    /// else whatever there is.
+    pub(super) fn carrier(&self) -> Option<LinkId> {
+        let rank = |link: &&Link| {
+            let healthy = link.suspicion == Suspicion::None;
+            (healthy, link.role == Role::Primary, link.suspicion != Suspicion::Silent, link.id)
+        };
+        self.links.values().filter(|link| link.is_usable()).max_by_key(rank).map(|link| link.id)
+    }
+
+    /// Hands out everything that may and can be sent now.
+    pub(crate) fn transmit(&mut self, now: Instant, out: &mut impl FnMut(Output)) {
+        let carrier = self.carrier();
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in ids {
+            let Some(mut link) = self.links.remove(&id) else { continue };
+            loop {
+                let mut batch = Batch::new(link.allowance.min(SEND_BYTES_MAX));
+                self.fill(now, &mut link, carrier == Some(id), &mut batch);
+                if batch.used == 0 {
+                    break;
+                }
+                batch.seal();
+                link.allowance -= batch.used;
+                self.bytes_sent += batch.used as u64;
+                out(Output::Send { link: id, parts: batch.parts });
+            }
+            self.links.insert(id, link);
+        }
+    }
+
+    fn fill(&mut self, now: Instant, link: &mut Link, is_carrier: bool, batch: &mut Batch) {
+        if batch.left() == 0 {
+            return;
+        }
+        batch.raw(&mut link.prelude);
+        if !link.prelude.is_empty() {
+            return;
+        }
+        let bulk_only = !is_carrier;
+        let takes_streams = !self.state.is_final()
+            && (is_carrier || (link.role == Role::Bulk && link.suspicion == Suspicion::None));
+        let takes_streams = takes_streams && link.is_usable();
+        let has_streams = takes_streams && self.streams.has_work(bulk_only);
+        self.fill_link_frames(now, link, has_streams, batch);
+        if !takes_streams {
+            return;
+        }
+        while link.in_flight.len() < IN_FLIGHT_FRAMES_MAX && batch.left() > SMALL_FRAME_BYTES_MAX {
+            if !bulk_only && !self.streams.control_is_next() && self.fill_value(link, batch) {
+                continue;
+            }
+            match self.streams.next_channel(bulk_only) {
+                Some(channel) => {
+                    let before = batch.used;
+                    self.fill_channel(link, channel, batch);
+                    if batch.used == before && self.streams.is_queued(channel) {
+                        return;
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn fill_link_frames(&mut self, now: Instant, link: &mut Link, in_company: bool, batch: &mut Batch) {
+        if link.dead_untold && batch.frame(&Frame::Dead { links: self.dead.iter().copied().collect() }) {
+            link.dead_untold = false;
+        }
+        if batch.left() < SMALL_FRAME_BYTES_MAX {
+            return;
+        }
+        let leaving = link.retirement.wanted || link.retirement.heard;
+        if leaving {
+            link.hurry_lack(now);
+        }
+        if let Some((number, echo, delay)) = link.take_beat(now, self.liveness.beat) {
+            let echo_delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+            batch.frame(&Frame::Beat { number, echo, echo_delay_us });
+        }
+        if let Some(count) = link.take_lack(now, in_company || batch.used > 0) {
+            batch.frame(&Frame::Lack { count });
+        }
+        if link.retirement.wanted {
+            link.retirement.wanted = false;
+            link.retirement.said_until = Some(now + LINGER);
+            batch.frame(&Frame::Retire);
+        }
+    }
+
+    fn fill_value(&mut self, link: &mut Link, batch: &mut Batch) -> bool {
+        let Some((value, frame)) = self.streams.next_value() else { return false };
+        if batch.frame(&frame) {
+            link.in_flight.push_back(Sent::Value(value));
+            true
+        } else {
+            self.streams.unsend_value(value);
+            false
+        }
+    }
+
+    /// One DATA of the channel, and END behind its last byte; then back into its queue.
+    fn fill_channel(&mut self, link: &mut Link, id: ChannelId, batch: &mut Batch) {
+        let room = batch.left();
+        let Some(channel) = self.streams.get_mut(id) else { return };
+        let overhead = data_overhead(id, channel.send.written(), DATA_BYTES_MAX);
+        let most = room.saturating_sub(overhead + SMALL_FRAME_BYTES_MAX).min(DATA_BYTES_MAX);
+        let range = if most >= DATA_BYTES_MIN { channel.send.next_range(most as u64) } else { None };
+        if let Some(range) = range {
+            let len = (range.end - range.start) as usize;
+            let before = batch.head.len();
+            Frame::encode_data_head(&mut batch.head, id, range.start, len);
+            batch.used += batch.head.len() - before + len;
+            channel.send.slices(range.clone(), |slice| batch.slice(slice));
+            link.in_flight.push_back(Sent::Data(id, range));
+        }
+        if channel.send.end_is_due() && batch.frame(&Frame::End { channel: id, size: channel.send.written() })
+        {
+            channel.send.end = crate::channel::Delivery::InFlight;
+            link.in_flight.push_back(Sent::End(id));
+        }
+        self.streams.touch(id);
+    }
+}
