@@ -226,7 +226,7 @@ impl Channel {
                 Err(_) => true,
             }
         };
-        whole || self.receive.is_at_end() || self.receive.reset_error().is_some()
+        whole || self.receive.is_complete()
     }
 
     /// The next whole message, or up to `bytes_max` bytes.

@@ -99,12 +99,14 @@ fn a_stopped_reader_is_granted_its_window_and_not_a_byte_more() {
 #[test]
 fn a_message_cut_off_by_its_end_is_an_error_and_not_an_end() {
     let (mut a, mut b, mut budget) = (channel(2), channel(2), Budget::new(0));
-    write(&mut a, vec![7; 100]);
+    write(&mut a, vec![7; 60]);
     pump(&mut a, &mut b, &mut budget);
-    b.receive.on_end(101).unwrap();
-    assert_eq!(b.take(0).unwrap().len(), 100);
+    b.receive.on_data(61, Bytes::from_static(&[5, 1])).unwrap();
+    assert_eq!(b.take(0).unwrap().len(), 60);
     assert_eq!(b.take(0).unwrap_err().code, Code::Again);
-    b.receive.on_data(101, Bytes::from_static(b"x")).unwrap_err();
+    b.receive.on_end(63).unwrap();
+    assert!(b.is_readable(), "the reader has to learn of it");
+    assert_eq!(b.take(0).unwrap_err().code, Code::Protocol);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Streams {
         channels.map(|(_, channel)| channel.receive.outstanding()).sum()
     }
 
-    fn from_end(&self, counter: u64, by_arbiter: bool) -> ChannelId {
+    fn id_at(counter: u64, by_arbiter: bool) -> ChannelId {
         ChannelId(counter << 1 | u64::from(by_arbiter))
     }
 
@@ -126,7 +126,7 @@ impl Streams {
         }
         self.opened_here += 1;
         self.open_here += 1;
-        let id = self.from_end(self.opened_here, self.is_arbiter);
+        let id = Streams::id_at(self.opened_here, self.is_arbiter);
         let mut channel = Channel::new(id, true, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
         channel.send.write(header.encode());
         channel.header = Some(header);
@@ -158,7 +158,7 @@ impl Streams {
         }
         while self.opened_by_peer < counter {
             self.opened_by_peer += 1;
-            let next = self.from_end(self.opened_by_peer, by_arbiter);
+            let next = Streams::id_at(self.opened_by_peer, by_arbiter);
             let channel = Channel::new(next, false, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
             self.channels.insert(next, channel);
         }
