@@ -62,6 +62,8 @@ pub const RENEW_RECORDS: u64 = 1 << 23;
 pub const LINGER: Duration = Duration::from_secs(5);
 /// Share of the TTL after which an owner stops believing (T2): 80 per cent.
 pub const LEASE_PERCENT: u32 = 80;
+/// What each session adds to the TTL floor that a node announces: 5,000 sessions can attach again in a second.
+pub const TTL_FLOOR_PER_SESSION: Duration = Duration::from_micros(200);
 /// Longest redial delay, and first step of its doubling.
 pub const REDIAL_MAX: Duration = Duration::from_secs(30);
 /// See [`REDIAL_MAX`].

@@ -9,12 +9,13 @@ use crate::error::{Code, Error, Result};
 use crate::id::{AttemptId, ConnectorId, LinkId, LinkName, NodeId, SessionId, Sid};
 use crate::limits::{
     ATTACH_TIMEOUT, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, LINGER, PENDING_LINKS_MAX, SEND_BYTES_MAX,
-    VERSION_MAX, VERSION_MIN,
+    TTL_FLOOR_PER_SESSION, VERSION_MAX, VERSION_MIN,
 };
 use crate::session::gone_proof;
 use crate::wire::codec::malformed;
 use crate::wire::{Decoder, Frame, Hello, Role};
 use bytes::{Bytes, BytesMut};
+use std::time::Duration;
 
 /// How far a link is.
 #[derive(Debug, Clone)]
@@ -161,7 +162,7 @@ impl Node {
         } else {
             0
         };
-        let ms = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Hello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
@@ -175,13 +176,20 @@ impl Node {
             limits: self.options.limits,
             beat_ms: ms(self.options.beat),
             ttl_ms: ms(self.options.ttl),
-            ttl_floor_ms: ms(self.options.ttl_floor),
+            ttl_floor_ms: ms(self.ttl_floor()),
             ttl_max_ms: ms(self.options.ttl_max),
             wall_ms: self.wall_ms(),
             host_name: self.options.host_name.clone(),
             node_name: self.options.node_name.clone(),
             web_address: self.options.web_address.clone(),
         }
+    }
+
+    /// A busy node needs longer to hear from everybody again after a cut of all links (T5).
+    fn ttl_floor(&self) -> Duration {
+        let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        let by_load = TTL_FLOOR_PER_SESSION.saturating_mul(sessions);
+        self.options.ttl_floor.max(by_load).min(self.options.ttl_max)
     }
 
     /// What ties a HELLO to one link and one direction of it.

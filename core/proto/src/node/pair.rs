@@ -106,7 +106,12 @@ impl Node {
         if !self.wants_new_session(id) {
             return self.hang_up(id, Error::new(Code::Lost, format!("redial {node}: its session is over")));
         }
-        if current.and_then(|id| self.sessions.get(&id)).is_some_and(|session| !session.is_settled()) {
+        if let Some(old) =
+            current.and_then(|id| self.sessions.get(&id)).filter(|session| !session.is_settled())
+        {
+            // The peer may not know yet; its GONE in return is the word that lets its objects go before the hold ends.
+            let sid = old.sid;
+            self.answer_gone(id, sid, false);
             return self.wait_for_settling(id, node, None);
         }
         match self.mint(id, &peer) {
@@ -359,31 +364,51 @@ impl Node {
     pub(super) fn on_gone(&mut self, id: LinkId, sid: Sid, code: u16, given: Option<&[u8; 32]>) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
         let code = Code::from_number(code).unwrap_or(Code::Lost);
-        if let Some(session_id) = self.session_of(node, sid)
-            && let Some(session) = self.sessions.get_mut(&session_id)
-        {
-            let right = gone_proof(self.hash.as_ref(), &session.secret, &exporter, !session.is_arbiter);
-            let proven = given.is_some_and(|given| crate::crypto::equal_in_constant_time(&right, given));
-            if given.is_some() && !proven {
-                let what = format!("GONE from {node}: the proof is wrong");
-                return self.refuse(id, Error::new(Code::BadProof, what));
+        let known =
+            self.current_session(node).filter(|known| self.sessions.get(known).is_some_and(|s| s.sid == sid));
+        if let Some(session_id) = known {
+            if let Err(why) = self.hear_gone(session_id, &exporter, code, given) {
+                return self.refuse(id, why);
             }
-            if !proven && !session.links.is_empty() {
-                let what = format!("GONE from {node} without a proof, while a proven link lives");
-                return self.refuse(id, Error::new(Code::BadProof, what));
-            }
-            session.on_gone(self.now, code);
             self.dirty.insert(session_id);
             self.note_end(node, session_id);
         }
-        if self.id < node && code != Code::Unsupported {
+        let Some(link) = self.links.get(&id) else { return };
+        let is_settling = matches!(link.phase, Phase::Pairing(Waiting::Settling(_)));
+        if is_settling {
+            return;
+        }
+        if link.mine.for_session.is_some() || code == Code::Unsupported {
+            let why = Error::new(Code::Lost, format!("attach a link to {node}: its session is over there"));
+            self.hang_up(id, why);
+        } else if self.id < node {
             self.offer_session(id);
         } else {
-            self.hang_up(
-                id,
-                Error::new(Code::Lost, format!("attach a link to {node}: its session is over there")),
-            );
+            self.answer_gone(id, sid, false);
         }
+    }
+
+    /// The peer says that a session is over, on a link that may prove it (S4).
+    fn hear_gone(
+        &mut self,
+        session: SessionId,
+        exporter: &[u8; 32],
+        code: Code,
+        given: Option<&[u8; 32]>,
+    ) -> Result<()> {
+        let Some(session) = self.sessions.get_mut(&session) else { return Ok(()) };
+        let node = session.peer;
+        let right = gone_proof(self.hash.as_ref(), &session.secret, exporter, !session.is_arbiter);
+        let proven = given.is_some_and(|given| crate::crypto::equal_in_constant_time(&right, given));
+        if given.is_some() && !proven {
+            return Err(Error::new(Code::BadProof, format!("GONE from {node}: the proof is wrong")));
+        }
+        if !proven && !session.links.is_empty() {
+            let what = format!("GONE from {node} without a proof, while a proven link lives");
+            return Err(Error::new(Code::BadProof, what));
+        }
+        session.on_gone(self.now, code);
+        Ok(())
     }
 
     // ---- memory ----

@@ -352,3 +352,49 @@ fn stale_input_changes_nothing() {
     }
     assert_eq!(world.nodes[0].fingerprint(), before);
 }
+
+#[test]
+fn after_a_loss_a_new_session_opens_at_once_because_the_peer_is_told() {
+    for (first, second) in [(1, 2), (2, 1)] {
+        let mut world = World::new(node(first, 1, |_| {}), node(second, 2, |_| {}));
+        let [a, b] = world.connect();
+        world.pass(Duration::from_secs(3));
+        world.cut_bytes = true;
+        world.pass(Duration::from_millis(8900));
+        assert!(world.state(0, a).is_final());
+        world.cut_bytes = false;
+        world.cut_all();
+        world.nodes[0].connect(world.now, ConnectOptions::to("b:1")).unwrap();
+        world.drain(0);
+        world.pass(Duration::from_millis(300));
+        assert_eq!(world.state(1, b), SessionState::Lost, "arbiter {}", first < second);
+        let newest = *world.nodes[0].sessions().last().unwrap();
+        assert!(newest != a && world.state(0, newest) == SessionState::Live, "arbiter {}", first < second);
+    }
+}
+
+#[test]
+fn bulk_goes_over_two_links_and_arrives_in_order() {
+    let mut world = world();
+    let options = ConnectOptions { bulk_links: 1, ..ConnectOptions::to("b:1") };
+    world.nodes[0].connect(world.now, options).unwrap();
+    world.drain(0);
+    let [a, b] = [world.nodes[0].sessions()[0], world.nodes[1].sessions()[0]];
+    assert_eq!(world.nodes[0].session_info(a).unwrap().links, 2);
+    let options = ChannelOptions { bytes: true, bulk: true, ..Default::default() };
+    let channel = world.command(0, |node, now| node.channel_open(now, a, options)).unwrap();
+    let data: Bytes = (0..3_000_000u32).map(|at| (at % 251) as u8).collect::<Vec<u8>>().into();
+    let (mut sent, mut got) = (0, Vec::new());
+    while got.len() < data.len() {
+        let rest = data.slice(sent..);
+        match world.command(0, |node, now| node.channel_send(now, a, channel, rest)) {
+            Ok(count) => sent += count,
+            Err(error) => assert!(error.code == Code::Again || sent == data.len(), "{error}"),
+        }
+        while let Ok(bytes) = world.command(1, |node, now| node.channel_receive(now, b, channel, 1 << 20)) {
+            got.extend_from_slice(&bytes);
+        }
+        world.pass(Duration::from_millis(20));
+    }
+    assert_eq!(got, data);
+}

@@ -12,7 +12,9 @@ mod control;
 mod link;
 mod liveness;
 mod streams;
+mod table;
 mod transmit;
+mod values;
 
 pub(crate) use attach::{Joining, gone_proof, proof};
 pub(crate) use liveness::agree;

@@ -11,7 +11,6 @@ use crate::id::{CONTROL, ChannelId};
 use crate::limits::{CHANNEL_BASE_BYTES, CONTROL_WINDOW_BYTES, SessionLimits};
 use crate::wire::codec::malformed;
 use crate::wire::header::Header;
-use crate::wire::{Frame, TableRow};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -30,22 +29,22 @@ pub(crate) enum Change {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
-    is_arbiter: bool,
+    pub(super) is_arbiter: bool,
     mine: SessionLimits,
     peer: SessionLimits,
-    channels: BTreeMap<ChannelId, Channel>,
+    pub(super) channels: BTreeMap<ChannelId, Channel>,
     sending: Budget,
     receiving: Budget,
     control_budget: Budget,
-    opened_here: u64,
-    opened_by_peer: u64,
+    pub(super) opened_here: u64,
+    pub(super) opened_by_peer: u64,
     open_here: u64,
     may_open: u64,
     granted: u64,
-    announced: u64,
+    pub(super) announced: u64,
     queues: BTreeMap<Class, VecDeque<ChannelId>>,
     queued: BTreeSet<ChannelId>,
-    values: BTreeSet<Value>,
+    pub(super) values: BTreeSet<Value>,
     room_wanted: BTreeSet<ChannelId>,
     open_wanted: bool,
     pub(crate) changes: VecDeque<Change>,
@@ -234,10 +233,6 @@ impl Streams {
         }
     }
 
-    fn want_value(&mut self, value: Value) {
-        self.values.insert(value);
-    }
-
     /// Ends a direction early.
     pub(crate) fn reset(&mut self, id: ChannelId, why: &Error) {
         if let Some(channel) = self.channels.get_mut(&id) {
@@ -288,62 +283,6 @@ impl Streams {
     /// Whether channel 0 goes before the state frames.
     pub(crate) fn control_is_next(&self) -> bool {
         self.queues.get(&Class::Control).is_some_and(|queue| !queue.is_empty())
-    }
-
-    /// The next state frame, with its current value; values of channels that are gone are skipped.
-    pub(crate) fn next_value(&mut self) -> Option<(Value, Frame)> {
-        while let Some(value) = self.values.pop_first() {
-            if let Some(frame) = self.value_frame(value) {
-                return Some((value, frame));
-            }
-        }
-        None
-    }
-
-    /// A state frame did not fit: it stays the next.
-    pub(crate) fn unsend_value(&mut self, value: Value) {
-        match value {
-            Value::Reset(id) => {
-                if let Some(channel) = self.channels.get_mut(&id) {
-                    channel.send.reset_delivery = Delivery::Wanted;
-                }
-            }
-            Value::Stop(id) => {
-                if let Some((_, delivery)) =
-                    self.channels.get_mut(&id).and_then(|channel| channel.stop.as_mut())
-                {
-                    *delivery = Delivery::Wanted;
-                }
-            }
-            Value::Credit(_) | Value::ChannelCredit => {}
-        }
-        self.values.insert(value);
-    }
-
-    fn value_frame(&mut self, value: Value) -> Option<Frame> {
-        match value {
-            Value::ChannelCredit => Some(Frame::ChannelCredit { count: self.announced }),
-            Value::Credit(id) => {
-                let limit = self.channels.get(&id)?.receive.limit();
-                Some(Frame::Credit { channel: id, limit })
-            }
-            Value::Reset(id) => {
-                let send = &mut self.channels.get_mut(&id)?.send;
-                let reset = send.reset_info()?.clone();
-                send.reset_delivery = Delivery::InFlight;
-                Some(Frame::Reset {
-                    channel: id,
-                    size: reset.size,
-                    code: reset.code as u16,
-                    text: reset.text,
-                })
-            }
-            Value::Stop(id) => {
-                let (code, delivery) = self.channels.get_mut(&id)?.stop.as_mut()?;
-                *delivery = Delivery::InFlight;
-                Some(Frame::Stop { channel: id, code: *code as u16 })
-            }
-        }
     }
 
     /// The peer holds a frame.
@@ -487,7 +426,7 @@ impl Streams {
     // ---- settling ----
 
     /// Bytes of a channel are held: gives back their charge and wakes writers.
-    fn settle_sent(&mut self, id: ChannelId) {
+    pub(super) fn settle_sent(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         let budget = if id == CONTROL { &mut self.control_budget } else { &mut self.sending };
         let others = channel.settle_sending(budget);
@@ -541,73 +480,6 @@ impl Streams {
     fn collect(&mut self, channel: &mut Channel) {
         self.repeated += channel.send.take_repeated();
         self.duplicate += channel.receive.take_duplicate();
-    }
-
-    // ---- the table (S9) ----
-
-    /// What this end has of each open channel.
-    pub(crate) fn table(&self) -> Vec<TableRow> {
-        let row = |channel: &Channel| TableRow {
-            channel: channel.id,
-            kept: channel.send.kept().min(channel.send.sent()),
-            written: channel.send.written(),
-            held: channel.receive.held(),
-        };
-        self.channels.values().map(row).collect()
-    }
-
-    /// Compares the peer's table with what is here: each side checks what only it can know for sure.
-    pub(crate) fn check_table(&self, table: &[TableRow]) -> Result<()> {
-        for row in table {
-            let broken = |what: String| {
-                Err(Error::new(
-                    Code::Discontinuity,
-                    format!("compare channel {} at attach: {what}", row.channel),
-                ))
-            };
-            let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
-            match self.channels.get(&row.channel) {
-                Some(channel) => {
-                    if row.held > channel.send.written() {
-                        return broken(format!(
-                            "the peer holds {} bytes, {} were written here",
-                            row.held,
-                            channel.send.written()
-                        ));
-                    }
-                    if row.kept > channel.receive.held() && !channel.receive.is_complete() {
-                        let held = channel.receive.held();
-                        return broken(format!(
-                            "the peer keeps bytes from {} on, held here are {held}",
-                            row.kept
-                        ));
-                    }
-                }
-                None if counter == 0 => {}
-                None if by_arbiter == self.is_arbiter => {
-                    if counter > self.opened_here {
-                        return broken("the peer has a channel that this end never opened".into());
-                    }
-                }
-                None => {
-                    if counter > self.opened_by_peer && row.kept > 0 {
-                        return broken("the peer forgot bytes of a channel that never came here".into());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the peer's word for what it holds: that need not be sent again.
-    pub(crate) fn apply_table(&mut self, table: &[TableRow]) {
-        for row in table {
-            if let Some(channel) = self.channels.get_mut(&row.channel) {
-                let held = row.held.min(channel.send.sent());
-                channel.send.on_held(channel.send.kept()..held.max(channel.send.kept()));
-                self.settle_sent(row.channel);
-            }
-        }
     }
 
     /// The session is over: nothing is sent any more, and readers see why after what they have.

@@ -1,0 +1,76 @@
+//! The table that both ends compare at each attach (S9).
+//!
+//! Each end checks what only it can know for sure, so that a table which was long on its way is never taken for a loss:
+//! that the peer holds no more than was written here, and that the peer still keeps what is not held here.
+
+use super::streams::Streams;
+use crate::channel::Channel;
+use crate::error::{Code, Error, Result};
+use crate::wire::TableRow;
+
+impl Streams {
+    /// What this end has of each open channel.
+    pub(crate) fn table(&self) -> Vec<TableRow> {
+        let row = |channel: &Channel| TableRow {
+            channel: channel.id,
+            kept: channel.send.kept().min(channel.send.sent()),
+            written: channel.send.written(),
+            held: channel.receive.held(),
+        };
+        self.channels.values().map(row).collect()
+    }
+
+    /// Compares the peer's table with what is here: each side checks what only it can know for sure.
+    pub(crate) fn check_table(&self, table: &[TableRow]) -> Result<()> {
+        for row in table {
+            let broken = |what: String| {
+                Err(Error::new(
+                    Code::Discontinuity,
+                    format!("compare channel {} at attach: {what}", row.channel),
+                ))
+            };
+            let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
+            match self.channels.get(&row.channel) {
+                Some(channel) => {
+                    if row.held > channel.send.written() {
+                        return broken(format!(
+                            "the peer holds {} bytes, {} were written here",
+                            row.held,
+                            channel.send.written()
+                        ));
+                    }
+                    if row.kept > channel.receive.held() && !channel.receive.is_complete() {
+                        let held = channel.receive.held();
+                        return broken(format!(
+                            "the peer keeps bytes from {} on, held here are {held}",
+                            row.kept
+                        ));
+                    }
+                }
+                None if counter == 0 => {}
+                None if by_arbiter == self.is_arbiter => {
+                    if counter > self.opened_here {
+                        return broken("the peer has a channel that this end never opened".into());
+                    }
+                }
+                None => {
+                    if counter > self.opened_by_peer && row.kept > 0 {
+                        return broken("the peer forgot bytes of a channel that never came here".into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the peer's word for what it holds: that need not be sent again.
+    pub(crate) fn apply_table(&mut self, table: &[TableRow]) {
+        for row in table {
+            if let Some(channel) = self.channels.get_mut(&row.channel) {
+                let held = row.held.min(channel.send.sent());
+                channel.send.on_held(channel.send.kept()..held.max(channel.send.kept()));
+                self.settle_sent(row.channel);
+            }
+        }
+    }
+}
