@@ -9,8 +9,8 @@ pub trait KeyedHash: Send + Sync + fmt::Debug {
     fn keyed_hash(&self, key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32];
 }
 
-/// All randomness of a node, drawn from one seed by the keyed hash in counter mode: as good as the hash, and the same
-/// seed gives the same bytes (I17).
+/// All randomness of a node, drawn from one seed by the keyed hash in counter mode: as good as the hash, and
+/// the same seed gives the same bytes (I17).
 #[derive(Debug, Clone)]
 pub struct Random {
     hash: Arc<dyn KeyedHash>,

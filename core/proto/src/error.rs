@@ -1,8 +1,8 @@
 //! The one table of error codes, and the error value that people read.
 //!
-//! The C constants, the Python exceptions and the Node `code` strings are made from [`Code::ALL`]; a number is
-//! never reused. This module decides nothing: it names what happened, to what class it belongs (what the program
-//! should do about it) and what a person can do.
+//! The C constants, the Python exceptions and the Node `code` strings are made from [`Code::ALL`]; a number
+//! is never reused. This module decides nothing: it names what happened, to what class it belongs (what the
+//! program should do about it) and what a person can do.
 
 use std::fmt;
 
@@ -190,7 +190,8 @@ impl fmt::Display for Code {
     }
 }
 
-/// An error for the person who reads it: what was tried, with whom, what happened; the code carries class and remedy.
+/// An error for the person who reads it: what was tried, with whom, what happened; the code carries class and
+/// remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// Stable code; programs decide by it or by its class.

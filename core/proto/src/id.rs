@@ -9,8 +9,9 @@ use std::str::FromStr;
 
 /// SHA-256 of a host's public key (SPKI, DER).
 ///
-/// Its text form is base32 (RFC 4648 alphabet) in four blocks of 13 characters, each followed by one check character
-/// that catches any single mistyped character and any swap of two, printed in eight groups of seven.
+/// Its text form is base32 (RFC 4648 alphabet) in four blocks of 13 characters, each followed by one check
+/// character that catches any single mistyped character and any swap of two, printed in eight groups of
+/// seven.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostId(pub [u8; 32]);
 
@@ -24,7 +25,8 @@ fn double(value: u8) -> u8 {
     if shifted & 0x20 != 0 { (shifted ^ 0x25) & 0x1f } else { shifted }
 }
 
-/// Horner's rule in GF(32): every position has its own non-zero weight, so one wrong or two swapped characters show.
+/// Horner's rule in GF(32): every position has its own non-zero weight, so one wrong or two swapped
+/// characters show.
 fn check_of(block: &[u8]) -> u8 {
     double(block.iter().fold(1, |sum, &symbol| double(sum) ^ symbol))
 }
@@ -193,7 +195,8 @@ number! {
     AttemptId
 }
 number! {
-    /// A channel within a session: (counter << 1) | end, where end is 1 for channels that the arbiter opened. 0 is control.
+    /// A channel within a session: (counter << 1) | end, where end is 1 for channels that the arbiter opened.
+    /// 0 is control.
     ChannelId
 }
 number! {
@@ -255,7 +258,8 @@ mod tests {
             let mut wrong = HostId(bytes).to_string().into_bytes();
             let next = if wrong[at + 1] == b'-' { at + 2 } else { at + 1 };
             prop_assume!(next < 63 && wrong[at] != b'-' && wrong[at] != wrong[next]);
-            // Neighbours in two different blocks are two independent single errors, which both check characters see.
+            // Neighbours in two different blocks are two independent single errors, which both check
+            // characters see.
             wrong.swap(at, next);
             prop_assert!(String::from_utf8(wrong).unwrap().parse::<HostId>().is_err());
         }

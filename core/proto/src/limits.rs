@@ -9,8 +9,8 @@ pub const VERSION_MIN: u16 = 1;
 /// See [`VERSION_MIN`].
 pub const VERSION_MAX: u16 = 1;
 
-/// Body of one frame; large enough for 64 KiB of data, or the table of 2,049 channels, and never more than a receiver
-/// must buffer for a peer that is not proven yet.
+/// Body of one frame; large enough for 64 KiB of data, or the table of 2,049 channels, and never more than a
+/// receiver must buffer for a peer that is not proven yet.
 pub const FRAME_BYTES_MAX: usize = 72 * 1024;
 const _: () =
     assert!((2 * 1024 + 1) * 4 * 8 + 128 <= FRAME_BYTES_MAX, "the table of all channels fits a frame");
@@ -62,7 +62,8 @@ pub const RENEW_RECORDS: u64 = 1 << 23;
 pub const LINGER: Duration = Duration::from_secs(5);
 /// Share of the TTL after which an owner stops believing (T2): 80 per cent.
 pub const LEASE_PERCENT: u32 = 80;
-/// What each session adds to the TTL floor that a node announces: 5,000 sessions can attach again in a second.
+/// What each session adds to the TTL floor that a node announces: 5,000 sessions can attach again in a
+/// second.
 pub const TTL_FLOOR_PER_SESSION: Duration = Duration::from_micros(200);
 /// Longest redial delay, and first step of its doubling.
 pub const REDIAL_MAX: Duration = Duration::from_secs(30);
@@ -99,7 +100,8 @@ impl Default for SessionLimits {
 }
 
 impl SessionLimits {
-    /// The smallest budget for these limits: one whole message, and the base window of every channel of both ends.
+    /// The smallest budget for these limits: one whole message, and the base window of every channel of both
+    /// ends.
     pub fn budget_bytes_min(&self) -> u64 {
         self.message_bytes_max.saturating_add(self.channels_max.saturating_mul(2 * CHANNEL_BASE_BYTES))
     }

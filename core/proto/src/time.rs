@@ -1,7 +1,7 @@
 //! Our own instant, and an ordered table of deadlines.
 //!
-//! Nothing here reads a clock: an [`Instant`] is passed in with every input (T1). Arithmetic saturates, so a clock that
-//! starts near its end only makes deadlines "never", and never wraps into the past.
+//! Nothing here reads a clock: an [`Instant`] is passed in with every input (T1). Arithmetic saturates, so a
+//! clock that starts near its end only makes deadlines "never", and never wraps into the past.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Add, Sub};

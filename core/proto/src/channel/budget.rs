@@ -1,8 +1,8 @@
-//! A session's byte budget in one direction (X4): a base for every channel, a pool that windows may grow into, and one
-//! whole message at a time, first come first served.
+//! A session's byte budget in one direction (X4): a base for every channel, a pool that windows may grow
+//! into, and one whole message at a time, first come first served.
 //!
-//! Knows charges, not bytes: its callers say what they hold. Invariant: what is charged never exceeds the pool, and at
-//! most one channel holds the message slot.
+//! Knows charges, not bytes: its callers say what they hold. Invariant: what is charged never exceeds the
+//! pool, and at most one channel holds the message slot.
 
 use crate::id::ChannelId;
 use std::collections::VecDeque;

@@ -1,8 +1,9 @@
 //! Channels: ordered, reliable, flow-controlled, two-way sequences of messages or bytes inside a session.
 //!
-//! A [`Channel`] joins its two halves, its header, its windows and its place in the session's budgets. It knows neither
-//! links nor the session: the parent carries frames in and out. Invariants: bytes before `kept` are held by the peer
-//! (I5); what the application takes is a prefix of what the peer's application wrote (X3); what is granted is charged.
+//! A [`Channel`] joins its two halves, its header, its windows and its place in the session's budgets. It
+//! knows neither links nor the session: the parent carries frames in and out. Invariants: bytes before `kept`
+//! are held by the peer (I5); what the application takes is a prefix of what the peer's application wrote
+//! (X3); what is granted is charged.
 
 mod budget;
 mod range_set;
@@ -73,7 +74,8 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel; `limit` is what each end may send before it is told more, `message_bytes_max` what this end takes.
+    /// A channel; `limit` is what each end may send before it is told more, `message_bytes_max` what this end
+    /// takes.
     pub fn new(id: ChannelId, opened_here: bool, limit: u64, message_bytes_max: u64) -> Channel {
         Channel {
             id,
@@ -125,8 +127,8 @@ impl Channel {
 
     // ---- writing ----
 
-    /// Room for `len` bytes of one message (or of bytes, as many as fit): charges the budget, answers how many may be
-    /// written now, 0 for none.
+    /// Room for `len` bytes of one message (or of bytes, as many as fit): charges the budget, answers how
+    /// many may be written now, 0 for none.
     pub fn make_room(&mut self, budget: &mut Budget, len: u64) -> u64 {
         let occupied = self.send.occupied();
         if occupied + len <= self.base {
@@ -153,8 +155,8 @@ impl Channel {
         0
     }
 
-    /// Bytes of the peer's holding went out of memory: gives back what they were charged. Answers whether others that
-    /// wait for the pool should try again.
+    /// Bytes of the peer's holding went out of memory: gives back what they were charged. Answers whether
+    /// others that wait for the pool should try again.
     pub fn settle_sending(&mut self, budget: &mut Budget) -> bool {
         let mut freed = false;
         if self.message_out.is_some_and(|end| self.send.kept() >= end || self.send.occupied() == 0) {
@@ -257,8 +259,8 @@ impl Channel {
         Err(Error::new(Code::Again, format!("receive on channel {}: nothing there yet", self.id)))
     }
 
-    /// Raises the credit limit as far as the window and the budget allow; answers whose turn for the message slot it is
-    /// when this channel gave it back.
+    /// Raises the credit limit as far as the window and the budget allow; answers whose turn for the message
+    /// slot it is when this channel gave it back.
     pub fn settle_receiving(&mut self, budget: &mut Budget) -> Option<ChannelId> {
         let mut next = None;
         if self.message_in.is_some_and(|end| self.receive.taken() >= end) || self.receive.is_complete() {

@@ -79,7 +79,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_set_of_offsets(steps in proptest::collection::vec((any::<bool>(), 0u64..40, 0u64..12), 0..40)) {
+        fn behaves_like_a_set_of_offsets(
+            steps in proptest::collection::vec((any::<bool>(), 0u64..40, 0u64..12), 0..40),
+        ) {
             let mut set = RangeSet::default();
             let mut model = BTreeSet::new();
             for (add, start, len) in steps {

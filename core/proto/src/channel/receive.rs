@@ -1,7 +1,7 @@
 //! The receiving half of a channel: what is held, in order, until the application takes it.
 //!
-//! Bytes may come twice and, over several links, out of order; they are trimmed by range (X2). The limit that was granted
-//! is enforced here; how much to grant is decided in `super`.
+//! Bytes may come twice and, over several links, out of order; they are trimmed by range (X2). The limit that
+//! was granted is enforced here; how much to grant is decided in `super`.
 
 use super::codec_error;
 use crate::error::{Code, Error, Result};

@@ -1,7 +1,7 @@
 //! The sending half of a channel: what the application wrote and the peer may not hold yet.
 //!
-//! Keeps every byte from `kept` to `written`; offers what the peer's credit allows, first what was lost with a link. It
-//! does not know links: its caller says what a link carried, what was held and what was lost.
+//! Keeps every byte from `kept` to `written`; offers what the peer's credit allows, first what was lost with
+//! a link. It does not know links: its caller says what a link carried, what was held and what was lost.
 
 use super::range_set::RangeSet;
 use crate::error::{Code, Error};
@@ -287,7 +287,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is lost and held in whatever order, every byte is offered until it is held, with the right content.
+        /// Whatever is lost and held in whatever order, every byte is offered until it is held, with the
+        /// right content.
         #[test]
         fn every_byte_is_offered_until_held(
             writes in proptest::collection::vec(1usize..9000, 1..8),

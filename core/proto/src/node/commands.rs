@@ -1,17 +1,18 @@
 //! What the application asks of a node: one typed method each.
 //!
-//! Every method that takes `now` is a command: it advances timers first and must be followed by a drain. Those without
-//! are questions. An unknown session, channel or object is `HANDLE`.
+//! Every method that takes `now` is a command: it advances timers first and must be followed by a drain.
+//! Those without are questions. An unknown session, channel or object is `HANDLE`.
 
 use super::{
     CallOptions, ChannelOptions, ChannelReport, ConnectOptions, Incoming, KindOptions, Node, ObjectAction,
-    Outcome, Service, ServiceOptions, SessionInfo, Trust, check_text,
+    Outcome, ServiceOptions, SessionInfo, Trust,
 };
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, ConnectorId, ObjectId, SessionId};
 use crate::limits::SERVICES_MAX;
 use crate::object::{KindRules, ObjectInfo, TaskRecord};
-use crate::session::Session;
+use crate::options::check_text;
+use crate::session::{Service, Session};
 use crate::time::Instant;
 use bytes::Bytes;
 use std::time::Duration;
@@ -96,8 +97,8 @@ impl Node {
         })
     }
 
-    /// One of the handles of a shared session is closed; the session closes with the last. What was written is still
-    /// delivered, until `timeout`; what was not read is dropped.
+    /// One of the handles of a shared session is closed; the session closes with the last. What was written
+    /// is still delivered, until `timeout`; what was not read is dropped.
     ///
     /// # Errors
     /// `HANDLE`.
@@ -187,7 +188,8 @@ impl Node {
     /// Opens a channel to the peer.
     ///
     /// # Errors
-    /// `CHANNELS` when the limit is reached (`Openable` follows); `DRAINING`; `CLOSED` or `LOST` when the session ends.
+    /// `CHANNELS` when the limit is reached (`Openable` follows); `DRAINING`; `CLOSED` or `LOST` when the
+    /// session ends.
     pub fn channel_open(
         &mut self,
         now: Instant,
@@ -205,8 +207,8 @@ impl Node {
         self.command(now, session)?.accept()
     }
 
-    /// Writes a message (all or `AGAIN`), or as many bytes as there is room for (at least one, or `AGAIN`); answers how
-    /// many. What was written is delivered as long as the session is not lost.
+    /// Writes a message (all or `AGAIN`), or as many bytes as there is room for (at least one, or `AGAIN`);
+    /// answers how many. What was written is delivered as long as the session is not lost.
     ///
     /// # Errors
     /// `AGAIN` (`Writable` follows); `SIZE`; `STOPPED` when the peer reads no more; `CLOSED` after the end.
@@ -223,7 +225,8 @@ impl Node {
     /// Takes the next whole message, or up to `bytes_max` bytes.
     ///
     /// # Errors
-    /// `AGAIN` when nothing is there yet; `END` after the last; the code of a reset, or `LOST`, where it broke off.
+    /// `AGAIN` when nothing is there yet; `END` after the last; the code of a reset, or `LOST`, where it
+    /// broke off.
     pub fn channel_receive(
         &mut self,
         now: Instant,
@@ -284,8 +287,8 @@ impl Node {
 
     // ---- calls ----
 
-    /// Calls a service of the peer. Replies are taken with `channel_receive`; `END` after the last one means that the
-    /// reply is whole. `channel_release` when done.
+    /// Calls a service of the peer. Replies are taken with `channel_receive`; `END` after the last one means
+    /// that the reply is whole. `channel_release` when done.
     ///
     /// # Errors
     /// As `channel_open`; `AGAIN` and `SIZE` for the request.
@@ -350,7 +353,8 @@ impl Node {
     /// Replies to a running call, once or (while not `last`) several times.
     ///
     /// # Errors
-    /// `AGAIN` (`Writable` follows); `STOPPED` when the caller gave up; `HANDLE` for a call that is not running.
+    /// `AGAIN` (`Writable` follows); `STOPPED` when the caller gave up; `HANDLE` for a call that is not
+    /// running.
     pub fn call_reply(
         &mut self,
         now: Instant,
@@ -402,8 +406,8 @@ impl Node {
         Ok(())
     }
 
-    /// The peer of this session owns a new object here, which lives until `ttl` passes without a touch, or as long as the
-    /// session (O2).
+    /// The peer of this session owns a new object here, which lives until `ttl` passes without a touch, or as
+    /// long as the session (O2).
     ///
     /// # Errors
     /// `POISONED` once the session's end began; `ARG` for an unknown kind; `LEVEL`; `LIMIT`.

@@ -1,7 +1,7 @@
 //! A standing wish to be connected somewhere: which address is dialled when, and for what (S10, storms).
 //!
-//! A connector seeks until a session is there, and then redials for it until it ends. It never touches a session: a
-//! failed dial changes nothing but its own schedule.
+//! A connector seeks until a session is there, and then redials for it until it ends. It never touches a
+//! session: a failed dial changes nothing but its own schedule.
 
 use super::{ConnectOptions, Event, Node, Output, Rung, Timer};
 use crate::error::{Class, Code, Error};

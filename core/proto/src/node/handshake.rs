@@ -1,7 +1,7 @@
 //! A link from TLS to its session: trust, HELLO, REFUSE, and its frames after that (S2, 3.5b).
 //!
-//! Knows one link at a time; which session it joins is decided in `pair`. Invariant: a link that was hung up is forgotten
-//! at once, so whatever still comes from it changes nothing (L1).
+//! Knows one link at a time; which session it joins is decided in `pair`. Invariant: a link that was hung up
+//! is forgotten at once, so whatever still comes from it changes nothing (L1).
 
 use super::pair::Waiting;
 use super::{Event, LinkInfo, Node, Output, SessionState, Timer};

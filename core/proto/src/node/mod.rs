@@ -1,24 +1,22 @@
 //! One running clerver without its sockets: what the engine and the simulator drive.
 //!
-//! A [`Node`] has four kinds of method. *World*: [`Node::handle`] takes what happened outside. *Commands*: the typed
-//! methods are what the application asks for. *Drain*: [`Node::poll`] says what shall happen outside. *Questions* change
-//! nothing. The law: after every world input and every command, call `poll` until it answers `None`; otherwise the next
-//! one answers `NOT_DRAINED`. The instant of each call advances timers first (T1); it never goes back.
+//! A [`Node`] has four kinds of method. *World*: [`Node::handle`] takes what happened outside. *Commands*:
+//! the typed methods are what the application asks for. *Drain*: [`Node::poll`] says what shall happen
+//! outside. *Questions* change nothing. The law: after every world input and every command, call `poll` until
+//! it answers `None`; otherwise the next one answers `NOT_DRAINED`. The instant of each call advances timers
+//! first (T1); it never goes back.
 //!
-//! This file keeps the maps and routes between links (`handshake`), pairs of nodes (`pair`), wishes to be connected
-//! (`connector`) and sessions. Invariant: input from a link, attempt or operation that is not known changes nothing (L1).
+//! This file keeps the maps and routes between links (`handshake`), pairs of nodes (`pair`), wishes to be
+//! connected (`connector`) and sessions. Invariant: input from a link, attempt or operation that is not known
+//! changes nothing (L1).
 
 mod commands;
 mod connector;
 mod handshake;
-mod io;
-mod options;
 mod pair;
 
-pub use io::*;
-pub use options::*;
-
-pub(crate) use options::check_text;
+pub use crate::io::*;
+pub use crate::options::*;
 
 use crate::crypto::{KeyedHash, Random};
 use crate::error::{Code, Error, Result};
@@ -32,12 +30,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A service as the node knows it; its handler stays with the engine.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Service {
-    pub(crate) options: ServiceOptions,
-}
 
 /// Counters of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -139,8 +131,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that runs under this host's key. `seed` is 32 secret random bytes, from which the process id and all
-    /// secrets are drawn; `wall_ms` is the wall clock, in milliseconds since 1970, at `now`.
+    /// A node that runs under this host's key. `seed` is 32 secret random bytes, from which the process id
+    /// and all secrets are drawn; `wall_ms` is the wall clock, in milliseconds since 1970, at `now`.
     ///
     /// # Errors
     /// `CONFIG` naming the option that is out of range.
@@ -221,7 +213,8 @@ impl Node {
     /// Takes what happened outside.
     ///
     /// # Errors
-    /// `NOT_DRAINED` when `poll` was not called until `None` before; `UNSUPPORTED` for inputs that are not built yet.
+    /// `NOT_DRAINED` when `poll` was not called until `None` before; `UNSUPPORTED` for inputs that are not
+    /// built yet.
     pub fn handle(&mut self, now: Instant, input: Input) -> Result<()> {
         self.enter(now)?;
         match input {

@@ -1,7 +1,8 @@
-//! Two nodes and their one session (S1, S3, S4, S10, T4): who mints it, who answers, and what is remembered of it.
+//! Two nodes and their one session (S1, S3, S4, S10, T4): who mints it, who answers, and what is remembered
+//! of it.
 //!
-//! Invariant: at most one session of a pair is not over, and a new one opens only when the old one's destructors ended
-//! or their grace passed.
+//! Invariant: at most one session of a pair is not over, and a new one opens only when the old one's
+//! destructors ended or their grace passed.
 
 use super::handshake::Phase;
 use super::{Canary, Event, Node, SessionEvent, Timer};
@@ -18,7 +19,8 @@ use std::collections::VecDeque;
 pub(super) enum Waiting {
     /// The peer's next frame.
     Answer,
-    /// The end of the old session's destructors (T4); with what the arbiter offered, if this end is the other one.
+    /// The end of the old session's destructors (T4); with what the arbiter offered, if this end is the other
+    /// one.
     Settling(Option<(Sid, u64, [u8; 32])>),
 }
 
@@ -109,7 +111,8 @@ impl Node {
         if let Some(old) =
             current.and_then(|id| self.sessions.get(&id)).filter(|session| !session.is_settled())
         {
-            // The peer may not know yet; its GONE in return is the word that lets its objects go before the hold ends.
+            // The peer may not know yet; its GONE in return is the word that lets its objects go before the
+            // hold ends.
             let sid = old.sid;
             self.answer_gone(id, sid, false);
             return self.wait_for_settling(id, node, None);

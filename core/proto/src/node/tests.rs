@@ -1,5 +1,5 @@
-//! Two nodes and a wire in memory: what each rule of the handshake and of a session does, without faults that the
-//! simulator has better.
+//! Two nodes and a wire in memory: what each rule of the handshake and of a session does, without faults that
+//! the simulator has better.
 
 use super::*;
 use crate::id::{ChannelId, HostId};

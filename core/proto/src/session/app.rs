@@ -5,7 +5,8 @@ use super::{Services, Session};
 use crate::channel::{Channel, frame_message};
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
-use crate::node::{CallOptions, CallRequest, ChannelOptions, ChannelReport, Incoming, Outcome, SessionEvent};
+use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, SessionEvent};
+use crate::options::{CallOptions, ChannelOptions, check_text};
 use crate::time::Instant;
 use crate::wire::codec::varint_len;
 use crate::wire::header::{Header, Purpose};
@@ -41,7 +42,7 @@ impl Session {
     pub(crate) fn open(&mut self, options: ChannelOptions) -> Result<ChannelId> {
         self.check_open("open a channel")?;
         self.check_peer_takes("open a channel")?;
-        crate::node::check_text("channel name", &options.name)?;
+        check_text("channel name", &options.name)?;
         let purpose = if options.bytes { Purpose::Bytes } else { Purpose::Messages };
         self.streams.open(Header { purpose, bulk: options.bulk, stored: false, name: options.name })
     }
@@ -181,7 +182,7 @@ impl Session {
     ) -> Result<ChannelId> {
         self.check_open("call")?;
         self.check_peer_takes("call")?;
-        crate::node::check_text("service name", service)?;
+        check_text("service name", service)?;
         let (len, max) = (request.len() as u64, self.streams.message_bytes_max());
         if len > max {
             let what = format!("call {service}: the request has {len} bytes, at most {max} are allowed");

@@ -1,11 +1,12 @@
 //! Calls (C1): what this end asked of the peer, and what it runs for the peer.
 //!
-//! A call is a channel; this module keeps what a channel does not know: deadlines, outcomes, and which requests are with
-//! a handler. It never runs anything. Invariant: a request is handed out at most once per call id.
+//! A call is a channel; this module keeps what a channel does not know: deadlines, outcomes, and which
+//! requests are with a handler. It never runs anything. Invariant: a request is handed out at most once per
+//! call id.
 
 use crate::error::{Code, Error};
 use crate::id::ChannelId;
-use crate::node::Outcome;
+use crate::io::Outcome;
 use crate::time::{Deadlines, Instant};
 use std::collections::BTreeMap;
 
@@ -64,7 +65,8 @@ impl Calls {
     }
 }
 
-/// What an error at the caller's reading side says about the call, given whether its whole request had been sent.
+/// What an error at the caller's reading side says about the call, given whether its whole request had been
+/// sent.
 pub(crate) fn outcome_of(error: &Error, request_sent: bool) -> Outcome {
     match error.code {
         Code::End | Code::CallFailed => Outcome::Reply,

@@ -1,14 +1,15 @@
 //! How a session ends (X5, X6, T2, T3): closed in good order, or lost with a report.
 //!
-//! Closing says what is still to go, and waits until all of it is held on both sides. Losing is immediate. Neither
-//! touches the peer's objects unless it is the peer's word: those end when the hold ends.
+//! Closing says what is still to go, and waits until all of it is held on both sides. Losing is immediate.
+//! Neither touches the peer's objects unless it is the peer's word: those end when the hold ends.
 
 use super::app::report;
 use super::calls::outcome_of;
 use super::{Effect, Session};
 use crate::error::{Code, Error};
 use crate::id::{CONTROL, LinkId};
-use crate::node::{Canary, LossReport, SessionEvent, SessionState};
+use crate::io::{LossReport, SessionEvent, SessionState};
+use crate::options::Canary;
 use crate::time::Instant;
 use crate::wire::control::Control;
 use std::time::Duration;

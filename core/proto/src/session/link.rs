@@ -1,7 +1,7 @@
 //! One link of a session: what it carried, what of that is held, its beats and its suspicion (L2, X2, T2).
 //!
-//! Counts and clocks only; it decides nothing about the session. Invariant: `in_flight` are the counted frames that this
-//! end sent on this link and the peer did not LACK, in the order in which they were sent.
+//! Counts and clocks only; it decides nothing about the session. Invariant: `in_flight` are the counted
+//! frames that this end sent on this link and the peer did not LACK, in the order in which they were sent.
 
 use crate::error::Result;
 use crate::id::{ChannelId, LinkId, LinkName};

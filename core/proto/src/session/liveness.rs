@@ -1,5 +1,5 @@
-//! The two clocks of a session (T2): how long this end may believe that the peer keeps its objects, and how long this end
-//! keeps the peer's. Pure arithmetic; the session acts on it.
+//! The two clocks of a session (T2): how long this end may believe that the peer keeps its objects, and how
+//! long this end keeps the peer's. Pure arithmetic; the session acts on it.
 
 use crate::limits::LEASE_PERCENT;
 use crate::time::Instant;
@@ -52,8 +52,8 @@ impl Liveness {
         self.lease_from + self.ttl * LEASE_PERCENT / 100
     }
 
-    /// How long the end that was told of a close waits for the rest: a contact that is alive gives a sign within the TTL,
-    /// so this only bounds a peer that never finishes.
+    /// How long the end that was told of a close waits for the rest: a contact that is alive gives a sign
+    /// within the TTL, so this only bounds a peer that never finishes.
     pub(crate) fn close_wait(&self) -> Duration {
         self.ttl * 4
     }

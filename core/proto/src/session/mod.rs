@@ -1,8 +1,9 @@
 //! The session: one end of the virtual connection between two nodes.
 //!
-//! This file only routes: frames to the part that knows them, time to the parts that wait for it, and what they say to
-//! the node. The parts are `streams` (channels), `link`, `attach`, `transmit`, `liveness`, `calls`, `control` (channel 0
-//! and objects), `closing` and `app` (what the application asks for); they never call each other except through here.
+//! This file only routes: frames to the part that knows them, time to the parts that wait for it, and what
+//! they say to the node. The parts are `streams` (channels), `link`, `attach`, `transmit`, `liveness`,
+//! `calls`, `control` (channel 0 and objects), `closing` and `app` (what the application asks for); they
+//! never call each other except through here.
 
 mod app;
 mod attach;
@@ -21,8 +22,9 @@ pub(crate) use liveness::agree;
 
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid};
-use crate::node::{Canary, NodeOptions, Service, SessionEvent, SessionState};
+use crate::io::{SessionEvent, SessionState};
 use crate::object::{KindRules, Objects};
+use crate::options::{Canary, NodeOptions, ServiceOptions};
 use crate::time::Instant;
 use crate::wire::{Frame, Hello, Role};
 use bytes::Bytes;
@@ -372,6 +374,12 @@ impl Session {
     pub(crate) fn table(&self) -> Vec<crate::wire::TableRow> {
         self.streams.table()
     }
+}
+
+/// A service as the node knows it; its handler stays with the engine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Service {
+    pub(crate) options: ServiceOptions,
 }
 
 /// What the node tells a session about the services that it may run.

@@ -1,8 +1,8 @@
 //! The channels of a session: their ids, their queues and the two budgets they share (X1, X4).
 //!
-//! Carries frames between channels and whoever sends them; what a channel means (control, call) is the parent's business.
-//! Invariants: a channel that could send stands in its queue; ids rise by one per end; a channel that is gone is never
-//! made again.
+//! Carries frames between channels and whoever sends them; what a channel means (control, call) is the
+//! parent's business. Invariants: a channel that could send stands in its queue; ids rise by one per end; a
+//! channel that is gone is never made again.
 
 use super::link::{Sent, Value};
 use crate::channel::{Budget, Channel, Class, Delivery, reset_error};
@@ -134,8 +134,8 @@ impl Streams {
         Ok(id)
     }
 
-    /// The channel of a frame that came; makes it (and those below it) when the peer just opened it. `None` for one that
-    /// is over.
+    /// The channel of a frame that came; makes it (and those below it) when the peer just opened it. `None`
+    /// for one that is over.
     fn find(&mut self, id: ChannelId) -> Result<Option<ChannelId>> {
         if self.channels.contains_key(&id) {
             return Ok(Some(id));

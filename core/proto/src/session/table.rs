@@ -1,7 +1,8 @@
 //! The table that both ends compare at each attach (S9).
 //!
-//! Each end checks what only it can know for sure, so that a table which was long on its way is never taken for a loss:
-//! that the peer holds no more than was written here, and that the peer still keeps what is not held here.
+//! Each end checks what only it can know for sure, so that a table which was long on its way is never taken
+//! for a loss: that the peer holds no more than was written here, and that the peer still keeps what is not
+//! held here.
 
 use super::streams::Streams;
 use crate::channel::Channel;

@@ -1,13 +1,13 @@
 //! Which frame goes on which link, and when (L3, L4, L5).
 //!
-//! Frames are bound to a link when they are written into its one buffer; nothing is queued per link. Invariant: what is
-//! handed out for a link is never more than its allowance (I13).
+//! Frames are bound to a link when they are written into its one buffer; nothing is queued per link.
+//! Invariant: what is handed out for a link is never more than its allowance (I13).
 
 use super::Session;
 use super::link::{Link, Sent, Suspicion};
 use crate::id::{ChannelId, LinkId};
+use crate::io::Output;
 use crate::limits::{DATA_BYTES_MAX, IN_FLIGHT_FRAMES_MAX, LINGER, SEND_BYTES_MAX};
-use crate::node::Output;
 use crate::time::Instant;
 use crate::wire::{Frame, Role, data_overhead};
 use bytes::{Bytes, BytesMut};
@@ -73,8 +73,8 @@ impl Batch {
 }
 
 impl Session {
-    /// The link that carries everything but bulk: the newest primary that is not suspect, else the newest of the others,
-    /// else whatever there is.
+    /// The link that carries everything but bulk: the newest primary that is not suspect, else the newest of
+    /// the others, else whatever there is.
     pub(super) fn carrier(&self) -> Option<LinkId> {
         let rank = |link: &&Link| {
             let healthy = link.suspicion == Suspicion::None;

@@ -1,7 +1,7 @@
 //! Integers, byte strings and text on the wire.
 //!
-//! Integers are the variable-length form of RFC 9000 section 16 (1, 2, 4 or 8 bytes, up to 2^62 - 1); a longer form than
-//! needed is accepted. Nothing here knows a frame.
+//! Integers are the variable-length form of RFC 9000 section 16 (1, 2, 4 or 8 bytes, up to 2^62 - 1); a
+//! longer form than needed is accepted. Nothing here knows a frame.
 
 use crate::error::{Code, Error, Result};
 use crate::limits::TEXT_BYTES_MAX;

@@ -1,7 +1,7 @@
 //! HELLO: who an end is and what it can take (S2).
 //!
-//! The body begins with a magic word and the version range, which never change; a later version may append fields,
-//! which an older reader skips.
+//! The body begins with a magic word and the version range, which never change; a later version may append
+//! fields, which an older reader skips.
 
 use super::codec::{Reader, malformed, put_text, put_varint};
 use crate::error::{Code, Error, Result};

@@ -1,8 +1,8 @@
 //! The wire format: frames, as values, to bytes and back (docs/PROTOCOL.md).
 //!
-//! A link carries frames one after the other: type (one byte), length of the body (integer), body. A type that the
-//! reader does not know is skipped when even and closes the link when odd (X1). Pure functions of bytes: no state, no
-//! decision what a frame means.
+//! A link carries frames one after the other: type (one byte), length of the body (integer), body. A type
+//! that the reader does not know is skipped when even and closes the link when odd (X1). Pure functions of
+//! bytes: no state, no decision what a frame means.
 
 pub mod codec;
 pub mod control;

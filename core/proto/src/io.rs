@@ -1,7 +1,8 @@
-//! The one interface of the engine and the simulator: what goes into a [`super::Node`] and what comes out.
+//! The one interface of the engine and the simulator: what goes into a [`crate::node::Node`] and what comes
+//! out.
 //!
-//! Plain values. The world goes in by [`super::Node::handle`], the application by the typed methods of `Node`; both are
-//! followed by [`super::Node::poll`] until it answers `None`.
+//! Plain values. The world goes in by [`crate::node::Node::handle`], the application by the typed methods of
+//! `Node`; both are followed by [`crate::node::Node::poll`] until it answers `None`.
 
 use crate::error::{Code, Error};
 pub use crate::object::Action as ObjectAction;
@@ -24,7 +25,8 @@ pub struct LinkInfo {
     pub peer: HostId,
     /// 32 bytes that only the two ends of this link know (RFC 8446 section 7.5).
     pub exporter: [u8; 32],
-    /// The peer's address belongs to this machine; only then is our own host id trusted without an entry (3.5b).
+    /// The peer's address belongs to this machine; only then is our own host id trusted without an entry
+    /// (3.5b).
     pub peer_is_local: bool,
     /// The dialled name is pinned to this host, so it is authorised for outbound use.
     pub pinned: bool,
@@ -125,7 +127,8 @@ pub enum Output {
         /// Which.
         attempt: AttemptId,
     },
-    /// Write what was sent, then close; `LinkDown` follows when closed, and nothing else is said of this link.
+    /// Write what was sent, then close; `LinkDown` follows when closed, and nothing else is said of this
+    /// link.
     Hangup {
         /// Which.
         link: LinkId,
@@ -152,8 +155,8 @@ pub enum Output {
     },
     /// To another shard; never emitted with one shard.
     ToShard(ShardMessage),
-    /// Nothing more now; call `handle(Tick)` at this instant at the latest (`Instant::NEVER`: not at all). Comes once,
-    /// as the last output before `None`, and is always later than now.
+    /// Nothing more now; call `handle(Tick)` at this instant at the latest (`Instant::NEVER`: not at all).
+    /// Comes once, as the last output before `None`, and is always later than now.
     Wake(Instant),
 }
 
