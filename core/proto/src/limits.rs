@@ -60,6 +60,8 @@ pub const RENEW_AFTER: Duration = Duration::from_secs(3600);
 pub const RENEW_RECORDS: u64 = 1 << 23;
 /// How long a retired or ended link may linger to flush.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// Shortest heartbeat interval.
+pub const BEAT_MS_MIN: u64 = 50;
 /// Share of the TTL after which an owner stops believing (T2): 80 per cent.
 pub const LEASE_PERCENT: u32 = 80;
 /// What each session adds to the TTL floor that a node announces: 5,000 sessions can attach again in a
@@ -71,6 +73,8 @@ pub const REDIAL_MAX: Duration = Duration::from_secs(30);
 pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
 /// Objects of one session.
 pub const OBJECTS_MAX: usize = 65_536;
+/// What this end itself may have waiting on channel 0; beyond, new objects are refused with `AGAIN`.
+pub const CONTROL_BACKLOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Tasks kept in a session's history (O1); the oldest are forgotten and counted.
 pub const HISTORY_MAX: usize = 256;
 /// Data that an owner may leave in an object for its holder.

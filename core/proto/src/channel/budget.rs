@@ -51,7 +51,7 @@ impl Budget {
 
     /// Takes the message slot if it is free and nobody stands in line; never stands in line.
     pub fn try_message(&mut self, channel: ChannelId) -> bool {
-        self.message.is_none() && self.waiting.is_empty() && self.take_message(channel)
+        self.message_is_free() && self.take_message(channel)
     }
 
     /// Gives the message slot back; returns who is first in line now.
@@ -67,6 +67,11 @@ impl Budget {
     /// Who is first in line, while nobody holds the slot.
     pub fn first_waiting(&self) -> Option<ChannelId> {
         if self.message.is_none() { self.waiting.front().copied() } else { None }
+    }
+
+    /// Whether nobody holds the slot or stands in line.
+    pub fn message_is_free(&self) -> bool {
+        self.message.is_none() && self.waiting.is_empty()
     }
 
     /// Leaves the line.

@@ -120,9 +120,7 @@ impl Channel {
 
     /// Whether both directions are complete and nobody will ask again.
     pub fn is_over(&self) -> bool {
-        let stop_done =
-            self.stop.is_none_or(|(_, delivery)| delivery == Delivery::Held) || self.receive.is_complete();
-        self.released && self.send.is_complete() && self.receive.is_complete() && stop_done
+        self.released && self.send.is_complete() && self.receive.is_final()
     }
 
     // ---- writing ----
@@ -219,16 +217,17 @@ impl Channel {
         if self.receive.is_discarded() {
             return false;
         }
-        let whole = if self.is_bytes() {
-            self.receive.available() > 0
-        } else {
-            match self.next_message() {
-                Ok(Some((prefix, len))) => self.receive.available() >= prefix + len,
-                Ok(None) => false,
-                Err(_) => true,
-            }
-        };
+        let whole = if self.is_bytes() { self.receive.available() > 0 } else { self.has_whole_message() };
         whole || self.receive.is_complete()
+    }
+
+    /// Whether the next message is there, or is one that must not come.
+    fn has_whole_message(&self) -> bool {
+        match self.next_message() {
+            Ok(Some((prefix, len))) => self.receive.available() >= prefix + len,
+            Ok(None) => false,
+            Err(_) => true,
+        }
     }
 
     /// The next whole message, or up to `bytes_max` bytes.
@@ -252,10 +251,6 @@ impl Channel {
         if self.receive.is_at_end() {
             return Err(Error::new(Code::End, format!("receive on channel {}: the peer ended it", self.id)));
         }
-        if self.receive.is_complete() {
-            let what = format!("receive on channel {}: the peer ended it within a message", self.id);
-            return Err(Error::new(Code::Protocol, what));
-        }
         Err(Error::new(Code::Again, format!("receive on channel {}: nothing there yet", self.id)))
     }
 
@@ -263,7 +258,17 @@ impl Channel {
     /// slot it is when this channel gave it back.
     pub fn settle_receiving(&mut self, budget: &mut Budget) -> Option<ChannelId> {
         let mut next = None;
-        if self.message_in.is_some_and(|end| self.receive.taken() >= end) || self.receive.is_complete() {
+        if self.receive.is_complete()
+            && self.receive.available() > 0
+            && !self.is_bytes()
+            && !self.has_whole_message()
+        {
+            // The rest of a message that will never be whole would hold the slot for ever.
+            let what = format!("receive on channel {}: the peer ended it within a message", self.id);
+            self.receive.cut_off(Error::new(Code::Protocol, what));
+        }
+        let nothing_left = self.receive.is_complete() && self.receive.available() == 0;
+        if self.message_in.is_some_and(|end| self.receive.consumed() >= end) || nothing_left {
             self.message_in = None;
             next = budget.release_message(self.id);
         }
@@ -273,7 +278,7 @@ impl Channel {
         if self.receive.is_complete() || self.message_in.is_some() {
             return next;
         }
-        let (limit, taken, held) = (self.receive.limit(), self.receive.taken(), self.receive.held());
+        let (limit, taken, held) = (self.receive.limit(), self.receive.consumed(), self.receive.held());
         if limit.saturating_sub(held) < self.window / 2 && taken + self.window > limit {
             self.window = (self.window * 2).min(self.base + CHANNEL_WINDOW_BYTES_MAX);
         }
@@ -296,13 +301,13 @@ impl Channel {
             return None;
         }
         match self.next_message() {
-            Ok(Some((prefix, len))) => Some(self.receive.taken() + prefix + len),
+            Ok(Some((prefix, len))) => Some(self.receive.consumed() + prefix + len),
             _ => None,
         }
     }
 
     fn grant_up_to(&mut self, wish: u64, budget: &mut Budget) {
-        let taken = self.receive.taken();
+        let taken = self.receive.consumed();
         let base = taken + self.base;
         let most = base + CHANNEL_WINDOW_BYTES_MAX;
         let want = wish.min(most).saturating_sub(base).max(self.receive_charge);

@@ -9,15 +9,24 @@ use crate::limits::SLICE_BYTES_MIN;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Pieces that may wait for what is missing before them; a peer that cuts finer than this loses its link.
+const EARLY_PIECES_MAX: usize = 8192;
+
 /// The receiving half.
 #[derive(Debug, Clone, Default)]
 pub struct ReceiveHalf {
     ready: VecDeque<Bytes>,
+    /// Small pieces are joined here, so that tiny frames cost their bytes and no more.
+    tail: BytesMut,
     early: BTreeMap<u64, Bytes>,
     held: u64,
     taken: u64,
+    /// Bytes that were held and will never be taken.
+    dropped: u64,
     limit: u64,
+    /// The peer's final size, from its END or RESET.
     size: Option<u64>,
+    /// Where it broke off: by the peer's RESET, or here.
     reset: Option<Error>,
     discard: bool,
     duplicate: u64,
@@ -51,12 +60,20 @@ impl ReceiveHalf {
 
     /// Bytes that may still come or wait to be taken: what counts against the budget.
     pub fn outstanding(&self) -> u64 {
-        self.size.map_or(self.limit, |size| size.min(self.limit)).saturating_sub(self.taken)
+        if self.reset.is_some() {
+            return self.available();
+        }
+        self.size.map_or(self.limit, |size| size.min(self.limit)).saturating_sub(self.consumed())
     }
 
     /// Bytes that can be taken now.
     pub fn available(&self) -> u64 {
-        self.held - self.taken
+        self.held - self.consumed()
+    }
+
+    /// Bytes that were taken or dropped: they need no memory any more.
+    pub fn consumed(&self) -> u64 {
+        self.taken + self.dropped
     }
 
     /// Bytes in memory.
@@ -79,9 +96,14 @@ impl ReceiveHalf {
         self.reset.is_some() || self.size == Some(self.held)
     }
 
+    /// Whether the peer said its last word on this channel and nothing of it is missing here.
+    pub fn is_final(&self) -> bool {
+        self.size.is_some() && self.is_complete()
+    }
+
     /// Whether the peer ended in good order and everything was taken.
     pub fn is_at_end(&self) -> bool {
-        self.reset.is_none() && self.size == Some(self.taken)
+        self.reset.is_none() && self.size == Some(self.consumed())
     }
 
     /// DATA came. Returns whether more can be taken than before.
@@ -96,6 +118,7 @@ impl ReceiveHalf {
         if self.size.is_some_and(|size| end > size) {
             return Err(codec_error(format!("data up to {end} beyond the final size")));
         }
+        // What was on its way when the channel broke off is late, not wrong.
         if self.reset.is_some() {
             self.duplicate += bytes.len() as u64;
             return Ok(false);
@@ -109,6 +132,11 @@ impl ReceiveHalf {
             return Ok(false);
         }
         if offset > self.held {
+            if self.early.len() >= EARLY_PIECES_MAX {
+                return Err(codec_error(format!(
+                    "more than {EARLY_PIECES_MAX} pieces wait for what is missing"
+                )));
+            }
             self.keep_early(offset, bytes);
             return Ok(false);
         }
@@ -117,7 +145,9 @@ impl ReceiveHalf {
             && start <= self.held
         {
             let mut piece = self.early.remove(&start).unwrap_or_default();
-            piece.advance(((self.held - start) as usize).min(piece.len()));
+            let old = ((self.held - start) as usize).min(piece.len());
+            self.duplicate += old as u64;
+            piece.advance(old);
             self.append(piece);
         }
         Ok(true)
@@ -126,11 +156,22 @@ impl ReceiveHalf {
     fn append(&mut self, bytes: Bytes) {
         self.held += bytes.len() as u64;
         if self.discard {
-            self.taken = self.held;
+            self.dropped += bytes.len() as u64;
         } else if bytes.len() < SLICE_BYTES_MIN {
-            self.ready.push_back(Bytes::copy_from_slice(&bytes));
+            self.tail.extend_from_slice(&bytes);
+            if self.tail.len() >= 4 * SLICE_BYTES_MIN {
+                self.seal_tail();
+            }
         } else {
+            self.seal_tail();
             self.ready.push_back(bytes);
+        }
+    }
+
+    fn seal_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let sealed = self.tail.split().freeze();
+            self.ready.push_back(sealed);
         }
     }
 
@@ -181,14 +222,14 @@ impl ReceiveHalf {
     /// # Errors
     /// `PROTOCOL` when the size contradicts what came before.
     pub fn on_reset(&mut self, size: u64, why: Error) -> Result<()> {
-        if self.is_complete() {
+        if self.is_final() {
             return Ok(());
         }
         if size < self.held || size > self.limit || self.size.is_some_and(|known| known != size) {
             return Err(codec_error(format!("reset at size {size} contradicts what came before")));
         }
-        self.reset = Some(why);
-        self.size = Some(self.held);
+        self.reset.get_or_insert(why);
+        self.size = Some(size);
         self.early.clear();
         Ok(())
     }
@@ -196,8 +237,20 @@ impl ReceiveHalf {
     /// The application wants no more: what is held is dropped, and what still comes is counted and dropped.
     pub fn discard(&mut self) {
         self.discard = true;
-        self.taken = self.held;
+        self.drop_rest();
+    }
+
+    /// The rest will never make sense to a reader: drop it and say why.
+    pub fn cut_off(&mut self, why: Error) {
+        self.reset.get_or_insert(why);
+        self.drop_rest();
+    }
+
+    /// What is held and was not taken will never be taken.
+    pub fn drop_rest(&mut self) {
+        self.dropped += self.available();
         self.ready.clear();
+        self.tail.clear();
     }
 
     /// Whether [`ReceiveHalf::discard`] was called.
@@ -208,7 +261,8 @@ impl ReceiveHalf {
     /// Copies up to `front.len()` bytes that can be taken, without taking them; returns how many.
     pub fn peek(&self, front: &mut [u8]) -> usize {
         let mut filled = 0;
-        for piece in &self.ready {
+        let tail: &[u8] = &self.tail;
+        for piece in self.ready.iter().map(|piece| &piece[..]).chain([tail]) {
             let part = piece.len().min(front.len() - filled);
             front[filled..filled + part].copy_from_slice(&piece[..part]);
             filled += part;
@@ -223,6 +277,10 @@ impl ReceiveHalf {
     pub fn take(&mut self, len: usize) -> Bytes {
         let len = len.min(self.available() as usize);
         self.taken += len as u64;
+        // Less is left than the tail has: the take reaches into it.
+        if self.available() < self.tail.len() as u64 {
+            self.seal_tail();
+        }
         match self.ready.front_mut() {
             Some(front) if front.len() == len => return self.ready.pop_front().unwrap_or_default(),
             Some(front) if front.len() > len => return front.split_to(len),
@@ -243,6 +301,9 @@ impl ReceiveHalf {
 
     /// Takes what lies in the first piece, at most `len` bytes: no copy.
     pub fn take_piece(&mut self, len: usize) -> Bytes {
+        if self.ready.is_empty() {
+            self.seal_tail();
+        }
         let first = self.ready.front().map_or(0, Bytes::len);
         self.take(len.min(first))
     }
@@ -251,7 +312,6 @@ impl ReceiveHalf {
     pub fn break_off(&mut self, why: Error) {
         if !self.is_complete() {
             self.reset = Some(why);
-            self.size = Some(self.held);
             self.early.clear();
         }
     }

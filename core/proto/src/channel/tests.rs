@@ -105,6 +105,7 @@ fn a_message_cut_off_by_its_end_is_an_error_and_not_an_end() {
     assert_eq!(b.take(0).unwrap().len(), 60);
     assert_eq!(b.take(0).unwrap_err().code, Code::Again);
     b.receive.on_end(63).unwrap();
+    b.settle_receiving(&mut budget);
     assert!(b.is_readable(), "the reader has to learn of it");
     assert_eq!(b.take(0).unwrap_err().code, Code::Protocol);
 }

@@ -103,6 +103,7 @@ impl Node {
     /// # Errors
     /// `HANDLE`.
     pub fn session_close(&mut self, now: Instant, session: SessionId, timeout: Duration) -> Result<()> {
+        let now = self.now.max(now);
         let session = self.command(now, session)?;
         session.shares = session.shares.saturating_sub(1);
         if session.shares == 0 {
@@ -147,7 +148,7 @@ impl Node {
     pub fn sweep_all(&mut self, now: Instant) -> Result<()> {
         self.enter(now)?;
         for (&id, session) in &mut self.sessions {
-            session.sweep(now, Code::Closed, false);
+            session.sweep(self.now, Code::Closed, false);
             self.dirty.insert(id);
         }
         Ok(())
@@ -168,11 +169,31 @@ impl Node {
             } else {
                 continue;
             };
-            session.lose(now, what);
+            session.lose(self.now, what);
             self.dirty.insert(id);
         }
         self.trust = trust;
+        self.recheck_links();
         Ok(())
+    }
+
+    /// Trust changed: links whose host is not admitted any more end, and with them their sessions.
+    fn recheck_links(&mut self) {
+        let refused: Vec<_> = self
+            .links
+            .iter()
+            .filter_map(|(&id, link)| Some((id, self.level_of(&link.info).err()?)))
+            .collect();
+        for (id, why) in refused {
+            let attached = self.links.get(&id).and_then(|link| link.session());
+            match attached.and_then(|session| self.sessions.get_mut(&session)) {
+                Some(session) => {
+                    session.lose(self.now, why);
+                    self.dirty.extend(attached);
+                }
+                None => self.refuse(id, why),
+            }
+        }
     }
 
     /// After a command that may have ended something: act on what the channels say.
@@ -234,9 +255,7 @@ impl Node {
         channel: ChannelId,
         bytes_max: usize,
     ) -> Result<Bytes> {
-        let taken = self.command(now, session)?.receive(channel, bytes_max);
-        self.settle(session)?;
-        taken
+        self.command(now, session)?.receive(channel, bytes_max)
     }
 
     /// This end writes no more; what was written is still delivered.
@@ -300,6 +319,7 @@ impl Node {
         request: Bytes,
         options: CallOptions,
     ) -> Result<ChannelId> {
+        let now = self.now.max(now);
         self.command(now, session)?.call(now, service, request, options)
     }
 
@@ -374,6 +394,22 @@ impl Node {
         self.command(now, session)?.fail_call(call, &why)
     }
 
+    /// A call that a `Call` event handed out will not be run: its caller sees `not_run`. Takes the place of
+    /// `call_finished`.
+    ///
+    /// # Errors
+    /// `HANDLE` for a call that is not running.
+    pub fn call_refuse(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        call: ChannelId,
+        why: Error,
+    ) -> Result<()> {
+        let now = self.now.max(now);
+        self.command(now, session)?.refuse_call(now, call, &why)
+    }
+
     /// The handler returned and uses nothing of the session any more. Said exactly once per `Call` event.
     ///
     /// # Errors
@@ -418,6 +454,7 @@ impl Node {
         kind: &str,
         ttl: Option<Duration>,
     ) -> Result<ObjectId> {
+        let now = self.now.max(now);
         let known = self.kinds.get(kind).copied();
         let session = self.command(now, session)?;
         let Some(options) = known else {
@@ -441,12 +478,13 @@ impl Node {
         &mut self,
         now: Instant,
         session: SessionId,
-        each: impl FnOnce(&mut crate::object::Objects) -> Result<()>,
+        each: impl FnOnce(&mut crate::object::Objects, Instant) -> Result<()>,
     ) -> Result<()> {
         self.enter(now)?;
         self.dirty.insert(session);
         let known = self.sessions.get_mut(&session).ok_or_else(|| no_session(session))?;
-        let done = each(&mut known.objects);
+        let now = self.now;
+        let done = each(&mut known.objects, now);
         known.settle_objects(now);
         done
     }
@@ -456,7 +494,7 @@ impl Node {
     /// # Errors
     /// `HANDLE`, `POISONED`.
     pub fn object_end(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
-        self.with_objects(now, session, |objects| objects.end(now, object, Code::Closed))
+        self.with_objects(now, session, |objects, now| objects.end(now, object, Code::Closed))
     }
 
     /// Uses an object: its destructor waits for `object_leave` (O3).
@@ -464,7 +502,7 @@ impl Node {
     /// # Errors
     /// `HANDLE`, `POISONED`.
     pub fn object_enter(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
-        self.with_objects(now, session, |objects| objects.enter(object))
+        self.with_objects(now, session, |objects, _| objects.enter(object))
     }
 
     /// The use is over.
@@ -472,7 +510,7 @@ impl Node {
     /// # Errors
     /// `HANDLE`, `STATE`.
     pub fn object_leave(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
-        self.with_objects(now, session, |objects| objects.leave(now, object))
+        self.with_objects(now, session, |objects, now| objects.leave(now, object))
     }
 
     /// The answer to `ObjectAction`; `ok` false means that embalm or revive failed.
@@ -487,7 +525,10 @@ impl Node {
         action: ObjectAction,
         ok: bool,
     ) -> Result<()> {
-        self.with_objects(now, session, |objects| objects.done(now, object, action, ok))
+        if action == ObjectAction::Revive && !ok {
+            self.reviving.remove(&(session, object));
+        }
+        self.with_objects(now, session, |objects, now| objects.done(now, object, action, ok))
     }
 
     /// Gives an embalmed object of an ended session to another session of the same host; `revive` runs, and

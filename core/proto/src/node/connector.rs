@@ -49,8 +49,9 @@ impl Connector {
     }
 
     /// Its session is lost and another node will do (S10).
-    pub(super) fn seek_again(&mut self) {
+    pub(super) fn seek_again(&mut self, now: Instant) {
         self.session = None;
+        self.deadline = self.options.timeout.map(|timeout| now + timeout);
     }
 
     fn next_deadline(&self) -> Instant {
@@ -128,6 +129,10 @@ impl Node {
         connector.tried = 0;
         connector.all_denied = true;
         connector.failures = connector.failures.saturating_add(1);
+        if let Some(session) = connector.session.and_then(|session| self.sessions.get_mut(&session)) {
+            // Another wish for the same session may know a better address.
+            session.connectors.rotate_left(1);
+        }
         let after = self.redial_delay(id);
         let redial_at = self.now + after;
         if let Some(connector) = self.connectors.get_mut(&id) {
@@ -175,6 +180,9 @@ impl Node {
     /// The application does not want it any more.
     pub(super) fn cancel_connector(&mut self, id: ConnectorId) -> bool {
         let Some(connector) = self.connectors.remove(&id) else { return false };
+        if let Some(session) = connector.session.and_then(|session| self.sessions.get_mut(&session)) {
+            session.connectors.retain(|&bound| bound != id);
+        }
         self.drop_attempts(id, connector);
         true
     }
@@ -193,7 +201,7 @@ impl Node {
             connector.redial_at = None;
             match connector.session {
                 None => self.dial(id, Role::Primary),
-                Some(session) => self.serve_connectors(session),
+                Some(session) => self.redial(id, session),
             }
         }
         self.arm_connector(id);
@@ -211,13 +219,13 @@ impl Node {
         if let Some(attempt) = attempt {
             connector.flying.remove(&attempt);
         }
-        connector.failures = 0;
         connector.tried = 0;
         connector.all_denied = true;
         let sought = connector.session.is_none();
         connector.session = Some(session_id);
         if sought && let Some(session) = self.sessions.get_mut(&session_id) {
             session.shares += 1;
+            session.connectors.push(id);
             session.bulk_wanted = session.bulk_wanted.max(connector.options.bulk_links);
             self.event(Event::Connected { connector: id, session: session_id, shared });
         }
@@ -227,22 +235,47 @@ impl Node {
 
     /// Dials for a session that wants a link; the oldest connector of the session does it.
     pub(super) fn serve_connectors(&mut self, session_id: SessionId) {
-        let Some(role) = self.sessions.get(&session_id).and_then(|session| session.wants_link()) else {
+        let Some(session) = self.sessions.get(&session_id) else { return };
+        let is_proven = session.links.values().any(|link| link.is_proven());
+        let wanted = session.wants_link();
+        let Some(&id) = session.connectors.first() else { return };
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        if is_proven {
+            connector.failures = 0;
+        }
+        let Some(role) = wanted else { return };
+        if connector.redial_at.is_some() || connector.flying.values().any(|&flying| flying == role) {
             return;
-        };
-        let mut bound = self.connectors.iter().filter(|(_, connector)| connector.session == Some(session_id));
-        let Some((&id, connector)) = bound.next() else { return };
-        if connector.redial_at.is_none() && !connector.flying.values().any(|&flying| flying == role) {
+        }
+        if role != Role::Primary {
+            return self.dial(id, role);
+        }
+        // Everybody's link may have died at the same moment: nobody redials at once.
+        let redial_at = self.now + self.redial_delay(id);
+        if let Some(connector) = self.connectors.get_mut(&id) {
+            connector.failures = connector.failures.saturating_add(1);
+            connector.redial_at = Some(redial_at);
+        }
+        self.arm_connector(id);
+    }
+
+    /// The time to redial for a session has come: dial for what it wants now.
+    fn redial(&mut self, id: ConnectorId, session_id: SessionId) {
+        let wanted = self.sessions.get(&session_id).and_then(|session| session.wants_link());
+        let Some(role) = wanted else { return };
+        let is_flying = |connector: &Connector| connector.flying.values().any(|&flying| flying == role);
+        if self.connectors.get(&id).is_some_and(|connector| !is_flying(connector)) {
             self.dial(id, role);
         }
     }
 
     /// A session is over: so are the wishes to redial for it.
     pub(super) fn end_connectors_of(&mut self, session_id: SessionId) {
-        let bound = self.connectors.iter().filter(|(_, connector)| connector.session == Some(session_id));
-        let ids: Vec<ConnectorId> = bound.map(|(&id, _)| id).collect();
-        for id in ids {
-            self.cancel_connector(id);
+        let Some(session) = self.sessions.get_mut(&session_id) else { return };
+        for id in std::mem::take(&mut session.connectors) {
+            if self.connectors.get(&id).is_some_and(|connector| connector.session == Some(session_id)) {
+                self.cancel_connector(id);
+            }
         }
     }
 }

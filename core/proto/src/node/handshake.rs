@@ -12,6 +12,7 @@ use crate::limits::{
     TTL_FLOOR_PER_SESSION, VERSION_MAX, VERSION_MIN,
 };
 use crate::session::gone_proof;
+use crate::time::Instant;
 use crate::wire::codec::malformed;
 use crate::wire::{Decoder, Frame, Hello, Role};
 use bytes::{Bytes, BytesMut};
@@ -42,8 +43,14 @@ pub(super) struct Link {
     pub(super) peer: Option<Box<Hello>>,
     pub(super) out: BytesMut,
     pub(super) allowance: usize,
+    /// When this end, as arbiter, offered a session on it.
+    pub(super) offered_at: Option<Instant>,
     decoder: Decoder,
+    notices: u32,
 }
+
+/// Notices of the peer that reach the log; the rest is dropped with it.
+const NOTICES_PER_LINK_MAX: u32 = 8;
 
 impl Link {
     pub(super) fn dialled_here(&self) -> bool {
@@ -52,6 +59,11 @@ impl Link {
 
     pub(super) fn peer_node(&self) -> Option<NodeId> {
         self.peer.as_ref().map(|hello| hello.node)
+    }
+
+    /// The session that it carries.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        if let Phase::Attached(session) = self.phase { Some(session) } else { None }
     }
 
     /// The role that its dialler wants.
@@ -76,7 +88,7 @@ impl Link {
 
 impl Node {
     /// The level of a host on this link (3.5b), or why it is refused.
-    fn level_of(&self, info: &LinkInfo) -> Result<u8> {
+    pub(super) fn level_of(&self, info: &LinkInfo) -> Result<u8> {
         let host = info.peer;
         let refuse = |code, what: &str| {
             let how = if info.dialled.is_some() { "dialled" } else { "accepted" };
@@ -119,8 +131,15 @@ impl Node {
                 None => return self.close_unknown(id, "its dial is not wanted any more"),
             },
         };
-        if self.links.len() >= PENDING_LINKS_MAX + self.sessions.len() * 2 {
-            return self.close_unknown(id, "too many links wait for their handshake");
+        if self.pending.len() >= PENDING_LINKS_MAX {
+            self.close_unknown(id, "too many links wait for their handshake");
+            if let Some(attempt) = info.dialled {
+                self.attempt_failed(
+                    attempt,
+                    Error::new(Code::Busy, "too many links wait for their handshake"),
+                );
+            }
+            return;
         }
         let level = self.level_of(&info);
         let (role, session) = self.purpose_of(info.dialled, connector);
@@ -134,7 +153,9 @@ impl Node {
             peer: None,
             out: BytesMut::new(),
             allowance: 0,
+            offered_at: None,
             decoder: Decoder::default(),
+            notices: 0,
             info,
         };
         if link.info.peer == self.id.host && !link.info.peer_is_local {
@@ -142,6 +163,7 @@ impl Node {
         }
         let hello = Frame::Hello(link.mine.clone());
         self.links.insert(id, link);
+        self.pending.insert(id);
         match level {
             Ok(_) => {
                 self.timers.set(Timer::Link(id), self.now + ATTACH_TIMEOUT);
@@ -201,9 +223,12 @@ impl Node {
 
     /// Writes a frame of the handshake, and flushes what the link takes.
     pub(super) fn say(&mut self, id: LinkId, frame: &Frame) {
-        if let Some(link) = self.links.get_mut(&id) {
-            frame.encode(&mut link.out);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.out.len() > FRAME_BYTES_MAX {
+            let what = format!("link with host {}: it asks and does not read the answers", link.info.peer);
+            return self.hang_up(id, Error::new(Code::Admission, what));
         }
+        frame.encode(&mut link.out);
         self.flush_link(id);
     }
 
@@ -227,6 +252,7 @@ impl Node {
     /// Closes a link now and forgets it.
     pub(super) fn hang_up(&mut self, id: LinkId, why: Error) {
         if let Some(link) = self.links.remove(&id) {
+            self.pending.remove(&id);
             self.timers.clear(Timer::Link(id));
             self.link_is_over(&link, &why);
             self.out.push_back(Output::Hangup { link: id, why });
@@ -299,6 +325,7 @@ impl Node {
 
     pub(super) fn on_link_down(&mut self, id: LinkId, why: Error) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.pending.remove(&id);
         self.timers.clear(Timer::Link(id));
         if let Phase::Attached(session_id) = link.phase
             && let Some(session) = self.sessions.get_mut(&session_id)
@@ -350,7 +377,7 @@ impl Node {
                 (Ok(None), _) => break,
                 (Ok(Some(Frame::Notice { text, .. })), _) => {
                     let text = format!("host {} says: {text}", link.info.peer);
-                    self.event(Event::Notice { text });
+                    self.note(id, text);
                     Ok(())
                 }
                 (Ok(Some(Frame::Refuse { code, text })), _) => {
@@ -369,6 +396,14 @@ impl Node {
         }
     }
 
+    /// What a peer says for the log, so often and no more.
+    fn note(&mut self, id: LinkId, text: String) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.notices < NOTICES_PER_LINK_MAX) {
+            link.notices += 1;
+            self.event(Event::Notice { text });
+        }
+    }
+
     fn sign_of_life(&mut self, session_id: SessionId, id: LinkId) {
         if let Some(session) = self.sessions.get_mut(&session_id) {
             session.on_record(self.now, id);
@@ -379,7 +414,7 @@ impl Node {
     fn on_session_frame(&mut self, session_id: SessionId, id: LinkId, frame: Frame) -> Result<()> {
         let Some(session) = self.sessions.get_mut(&session_id) else { return Ok(()) };
         // A link that the session let go may have more in its buffer: it changes nothing any more (L1).
-        if !session.links.contains_key(&id) {
+        if !session.links.contains_key(&id) || session.state.is_final() {
             return Ok(());
         }
         self.dirty.insert(session_id);
@@ -452,12 +487,16 @@ impl Node {
 
     fn on_hello(&mut self, id: LinkId, hello: Box<Hello>) {
         let Some(link) = self.links.get(&id) else { return };
-        if let Err(why) = self.check_hello(link, &hello) {
-            return self.refuse(id, why);
-        }
+        // Trust may have changed since the link came up.
+        let admitted = self.check_hello(link, &hello).and_then(|()| self.level_of(&link.info));
+        let level = match admitted {
+            Ok(level) => level,
+            Err(why) => return self.refuse(id, why),
+        };
         let peer = hello.node;
         if let Some(link) = self.links.get_mut(&id) {
             link.peer = Some(hello);
+            link.level = level;
             link.phase = Phase::Pairing(Waiting::Answer);
         }
         if let Err(why) = self.check_destination(id, peer) {

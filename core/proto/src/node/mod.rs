@@ -108,6 +108,8 @@ pub struct Node {
     services: Services,
     kinds: BTreeMap<String, KindOptions>,
     links: BTreeMap<LinkId, Link>,
+    /// Links that are not attached.
+    pending: BTreeSet<LinkId>,
     pairs: BTreeMap<NodeId, Pair>,
     sessions: BTreeMap<SessionId, Session>,
     connectors: BTreeMap<ConnectorId, Connector>,
@@ -156,6 +158,7 @@ impl Node {
             services: Services::default(),
             kinds: BTreeMap::new(),
             links: BTreeMap::new(),
+            pending: BTreeSet::new(),
             pairs: BTreeMap::new(),
             sessions: BTreeMap::new(),
             connectors: BTreeMap::new(),
@@ -258,8 +261,10 @@ impl Node {
                 return None;
             }
         }
+        // Something is due again and again: rather late than never.
+        debug_assert!(false, "the node has work that never ends");
         self.drained = true;
-        None
+        Some(Output::Wake(self.now + Duration::from_millis(1)))
     }
 
     /// Every call begins here: the drain law, then timers (T1).
@@ -303,6 +308,8 @@ impl Node {
     /// Carries out what a session asked for, hands out what it may send, and looks when it is due next.
     fn flush_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        // What ended something may have left its readers and writers unsaid.
+        while session.settle(self.now, &self.services).is_err() {}
         let mut leaving = Vec::new();
         let silent = !session.attached;
         while let Some(effect) = session.effects.pop_front() {
@@ -345,6 +352,7 @@ impl Node {
     fn forget_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.timers.clear(Timer::Session(id));
+        self.reviving.retain(|(from, _), to| *from != id && *to != id);
         self.counters.bytes_sent += session.bytes_sent;
         self.counters.bytes_repeated += session.waste().0;
         self.counters.bytes_duplicate += session.waste().1;

@@ -11,7 +11,7 @@ use crate::id::{LinkId, NodeId, SessionId, Sid};
 use crate::limits::{SESSIONS_MAX, TOMBSTONE_TIME, TOMBSTONES_MAX};
 use crate::session::{Birth, Effect, Joining, Session, gone_proof, proof};
 use crate::time::Instant;
-use crate::wire::{Frame, Hello, Offer, TableRow};
+use crate::wire::{Frame, Hello, Offer, Role, TableRow};
 use std::collections::VecDeque;
 
 /// What a link in pairing waits for.
@@ -71,13 +71,14 @@ impl Node {
             Code::WrongNode,
             format!("redial {}: node {peer} answered at its address", session.peer),
         );
-        if !self.connectors.get(&connector).is_some_and(|connector| connector.options.any_node) {
+        let may_move = self.connectors.get(&connector).is_some_and(|connector| connector.options.any_node);
+        if !may_move || session.wants_link() != Some(Role::Primary) {
             return Err(why);
         }
         session.lose(self.now, why);
         self.dirty.insert(session_id);
         if let Some(connector) = self.connectors.get_mut(&connector) {
-            connector.seek_again();
+            connector.seek_again(self.now);
         }
         Ok(())
     }
@@ -99,6 +100,8 @@ impl Node {
             } else {
                 Offer::Fresh { secret: session.secret }
             };
+            self.note_offer(id);
+            let Some(session) = current.and_then(|id| self.sessions.get(&id)) else { return };
             let frame = Frame::Session { sid: session.sid, n: session.n, offer };
             return self.say(id, &frame);
         }
@@ -118,8 +121,18 @@ impl Node {
             return self.wait_for_settling(id, node, None);
         }
         match self.mint(id, &peer) {
-            Ok(frame) => self.say(id, &frame),
+            Ok(frame) => {
+                self.note_offer(id);
+                self.say(id, &frame);
+            }
             Err(why) => self.refuse(id, why),
+        }
+    }
+
+    fn note_offer(&mut self, id: LinkId) {
+        let now = self.now;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.offered_at = Some(now);
         }
     }
 
@@ -249,6 +262,7 @@ impl Node {
             role: link.role(),
             allowance: std::mem::take(&mut link.allowance),
             prelude: std::mem::take(&mut link.out),
+            offered_at: link.offered_at,
         };
         session.about.level = link.level;
         link.phase = Phase::Attached(session_id);
@@ -256,6 +270,7 @@ impl Node {
         let mine = link.mine.clone();
         session.attach(self.now, joining, table, &mine, &peer);
         self.timers.clear(Timer::Link(id));
+        self.pending.remove(&id);
         self.dirty.insert(session_id);
         if let Some(attempt) = attempt {
             self.attempts.remove(&attempt);
@@ -298,15 +313,31 @@ impl Node {
                     Err(why) => self.refuse(id, why),
                 }
             }
-            (Offer::Fresh { .. }, Some(session)) => self.accept_offer(session, id, &[]),
+            (Offer::Fresh { secret }, Some(session)) => match self.check_same_offer(session, id, &secret) {
+                Ok(()) => self.accept_offer(session, id, &[]),
+                Err(why) => self.refuse(id, why),
+            },
             (Offer::Existing { .. }, None) => self.answer_gone(id, sid, false),
             (Offer::Fresh { secret }, None) => self.on_fresh(id, node, sid, n, secret),
         }
     }
 
+    /// The arbiter offers a session afresh that this end has already: only who minted it knows its secret.
+    fn check_same_offer(&self, session: SessionId, link: LinkId, secret: &[u8; 32]) -> Result<()> {
+        let (Some(session), Some(link)) = (self.sessions.get(&session), self.links.get(&link)) else {
+            return Ok(());
+        };
+        if !crate::crypto::equal_in_constant_time(&session.secret, secret) {
+            let what = format!("SESSION from {}: its secret is not that of the session", session.peer);
+            return Err(Error::new(Code::BadProof, what));
+        }
+        session.check_link_name(link.name(session.is_arbiter))?;
+        session.check_room_for_link()
+    }
+
     fn on_fresh(&mut self, id: LinkId, node: NodeId, sid: Sid, n: u64, secret: [u8; 32]) {
         let ignore_n = cfg!(feature = "canary") && self.options.canary == Some(Canary::IgnoreN);
-        if n <= self.pair(node).highest_n && !ignore_n {
+        if n <= self.pairs.get(&node).map_or(0, |pair| pair.highest_n) && !ignore_n {
             return self.answer_gone(id, sid, false);
         }
         if let Some(old) = self.current_session(node)
@@ -462,8 +493,6 @@ impl Node {
             self.timers.set(Timer::Pair(peer), at);
         } else if !has_session && pair.waiting.is_empty() {
             self.pairs.remove(&peer);
-        } else {
-            self.timers.set(Timer::Pair(peer), now + TOMBSTONE_TIME);
         }
     }
 

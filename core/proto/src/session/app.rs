@@ -120,8 +120,11 @@ impl Session {
             Err(error) if error.code == Code::Size => {
                 // A peer that sends more than it was told breaks its channel, not the session.
                 let why = error.clone();
-                channel.receive.break_off(why);
                 self.streams.stop(id, Code::Size);
+                if let Some(channel) = self.streams.get_mut(id) {
+                    channel.receive.break_off(why);
+                }
+                self.calls.settle(id, Outcome::Unknown);
             }
             Err(error) => {
                 let outcome = outcome_of(error, self.request_was_sent(id));
@@ -192,16 +195,12 @@ impl Session {
             options.deadline.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1));
         let purpose = Purpose::Call { deadline_ms };
         let header = Header { purpose, bulk: false, stored: false, name: service.to_owned() };
-        let id = self.streams.open(header)?;
-        if self.streams.make_room(id, len + varint_len(len) as u64) == 0 {
-            // Nothing was sent: the peer sees a channel that was reset before its header.
-            self.streams.reset(id, &Error::new(Code::Cancelled, "no room for the request"));
-            let _ = self.release(id);
-            return Err(Error::new(
-                Code::Again,
-                format!("call {service}: no room for a request of {len} bytes"),
-            ));
+        let whole = len + varint_len(len) as u64;
+        if !self.streams.has_room_for_new(header.encode().len() as u64 + whole) {
+            return Err(Error::new(Code::Again, format!("call {service}: no room for {len} bytes")));
         }
+        let id = self.streams.open(header)?;
+        self.streams.make_room(id, whole);
         self.write(id, frame_message(&request));
         self.write(id, request);
         self.finish(id)?;
@@ -222,6 +221,7 @@ impl Session {
         }
         self.calls.settle(id, outcome);
         self.streams.reset(id, &why);
+        self.streams.settle_taken(id);
         self.streams.changes.push_back(super::Change::Came(id));
         Ok(())
     }
@@ -253,10 +253,24 @@ impl Session {
         Ok(())
     }
 
+    /// A call that ran failed: whatever its code, the caller must not take it for one that did not run (I15).
     pub(crate) fn fail_call(&mut self, id: ChannelId, why: &Error) -> Result<()> {
         self.running(id)?;
-        self.streams.reset(id, why);
+        if outcome_of(why, true) == Outcome::NotRun {
+            let what = format!("{} [{}]", why.message, why.code.name());
+            self.streams.reset(id, &Error::new(Code::CallFailed, what));
+        } else {
+            self.streams.reset(id, why);
+        }
         Ok(())
+    }
+
+    /// A call that was handed out will not be run.
+    pub(crate) fn refuse_call(&mut self, now: Instant, id: ChannelId, why: &Error) -> Result<()> {
+        self.running(id)?;
+        let code = if outcome_of(why, true) == Outcome::NotRun { why.code } else { Code::NotRun };
+        self.streams.reset(id, &Error::new(code, why.message.clone()));
+        self.handler_finished(now, id)
     }
 
     fn running(&mut self, id: ChannelId) -> Result<&mut Running> {
@@ -280,7 +294,17 @@ impl Session {
     /// Something new may be there to take on a channel.
     pub(super) fn on_came(&mut self, now: Instant, id: ChannelId, services: &Services) -> Result<()> {
         let Some(channel) = self.streams.get_mut(id) else { return Ok(()) };
-        let opened = channel.read_header()?;
+        let opened = match channel.read_header() {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.refuse(id, error);
+                return Ok(());
+            }
+        };
+        if channel.header.is_none() && !channel.opened_here && channel.receive.is_complete() {
+            self.refuse(id, Error::new(Code::Reset, "the channel ended before it began"));
+            return Ok(());
+        }
         let is_call = channel.is_call() && !channel.opened_here;
         if opened {
             self.streams.settle_taken(id);
@@ -307,6 +331,10 @@ impl Session {
         }
         if services.draining {
             return self.refuse(id, Error::new(Code::Draining, "this node drains"));
+        }
+        if self.closing.is_some() || self.state.is_final() {
+            let code = if is_call { Code::NotRun } else { Code::Closed };
+            return self.refuse(id, Error::new(code, "the session is closing"));
         }
         if !is_call {
             self.incoming.push_back(id);
@@ -411,7 +439,7 @@ impl Session {
     }
 
     pub(super) fn on_room(&mut self, id: ChannelId) {
-        if self.streams.get(id).is_some_and(|channel| !channel.released) {
+        if !self.state.is_final() && self.streams.get(id).is_some_and(|channel| !channel.released) {
             self.event(SessionEvent::Writable(id));
         }
     }

@@ -1,6 +1,6 @@
 //! Links that join and leave a session: proofs, tables, suspicion, retirement (S5, S9, L2, L3).
 
-use super::link::{Link, Sent, Suspicion};
+use super::link::{Link, Sent};
 use super::{Effect, Session};
 use crate::crypto::{KeyedHash, equal_in_constant_time};
 use crate::error::{Code, Error, Result};
@@ -43,6 +43,8 @@ pub(crate) struct Joining {
     pub(crate) role: Role,
     pub(crate) allowance: usize,
     pub(crate) prelude: BytesMut,
+    /// When the arbiter offered the session on this link.
+    pub(crate) offered_at: Option<Instant>,
 }
 
 impl Session {
@@ -89,12 +91,17 @@ impl Session {
     ) {
         let (ttl, beat) = super::liveness::agree(mine, peer);
         self.liveness.renegotiate(ttl, beat);
+        // What the arbiter offered on this link has come, and ATTACH says so: as good as the echo of a beat (T2).
+        if let Some(offered_at) = joining.offered_at {
+            self.liveness.on_echo(offered_at, ttl);
+        }
         self.liveness.on_record(now);
         self.streams.apply_table(table);
         let (id, name, role) = (joining.link, joining.name, joining.role);
         let mut link = Link::new(id, name, joining.dialled_here, role, now);
         link.allowance = joining.allowance;
         link.prelude = joining.prelude;
+        link.ttl = ttl;
         link.dead_untold = !self.dead.is_empty();
         self.links.insert(id, link);
         self.links_total += 1;
@@ -106,12 +113,11 @@ impl Session {
     }
 
     /// What suspect links have in flight may also go on a link that is not (L2).
-    fn requeue_suspects(&mut self) {
-        if !self.links.values().any(|link| link.suspicion == Suspicion::None && link.is_usable()) {
+    pub(super) fn requeue_suspects(&mut self) {
+        if !self.links.values().any(|link| link.is_healthy() && link.is_usable()) {
             return;
         }
-        for link in self.links.values_mut().filter(|link| link.suspicion > Suspicion::None && !link.requeued)
-        {
+        for link in self.links.values_mut().filter(|link| !link.is_healthy() && !link.requeued) {
             link.requeued = true;
             for sent in &link.in_flight {
                 self.streams.on_lost(sent);
@@ -145,9 +151,7 @@ impl Session {
         if !self.is_arbiter {
             return;
         }
-        let proven = |link: &&Link| {
-            link.is_usable() && link.role == Role::Primary && link.suspicion == Suspicion::None
-        };
+        let proven = |link: &&Link| link.is_usable() && link.role == Role::Primary && link.is_healthy();
         let newest = self.links.values().filter(proven).max_by_key(|link| link.id);
         let Some(newest) = newest.filter(|link| link.echoes >= 2).map(|link| link.id) else { return };
         for link in self.links.values_mut() {

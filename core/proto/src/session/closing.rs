@@ -4,11 +4,10 @@
 //! Neither touches the peer's objects unless it is the peer's word: those end when the hold ends.
 
 use super::app::report;
-use super::calls::outcome_of;
 use super::{Effect, Session};
 use crate::error::{Code, Error};
 use crate::id::{CONTROL, LinkId};
-use crate::io::{LossReport, SessionEvent, SessionState};
+use crate::io::{LossReport, Outcome, SessionEvent, SessionState};
 use crate::options::Canary;
 use crate::time::Instant;
 use crate::wire::control::Control;
@@ -96,7 +95,7 @@ impl Session {
         let complete = |id| {
             self.streams
                 .get(id)
-                .is_none_or(|channel| channel.send.is_complete() && channel.receive.is_complete())
+                .is_none_or(|channel| channel.send.is_complete() && channel.receive.is_final())
         };
         if closing.heard && self.streams.ids().into_iter().all(complete) {
             return self.end_closed(now);
@@ -110,6 +109,8 @@ impl Session {
     fn end_closed(&mut self, now: Instant) {
         let why = Error::new(Code::Closed, format!("the session with {} was closed", self.peer));
         let report = self.report(&why);
+        self.settle_calls(&report);
+        self.cancel_running();
         self.set_state(SessionState::Closed, "everything was delivered");
         self.ended = Some(why.clone());
         self.event(SessionEvent::Closed(Box::new(report)));
@@ -123,7 +124,12 @@ impl Session {
             }
             self.effects.push_back(Effect::Hangup(id, why.clone()));
         }
-        self.cancel_running();
+    }
+
+    fn settle_calls(&mut self, report: &LossReport) {
+        for (call, outcome) in &report.calls {
+            self.calls.settle(*call, *outcome);
+        }
     }
 
     /// The peer answered GONE on a proven link: it closed in good order, or it forgot.
@@ -197,9 +203,8 @@ impl Session {
             return;
         }
         let report = self.report(&cause);
-        for (call, outcome) in &report.calls {
-            self.calls.settle(*call, *outcome);
-        }
+        self.settle_calls(&report);
+        self.cancel_running();
         self.set_state(SessionState::Lost, &cause.message);
         self.ended = Some(Error::new(
             if cause.code == Code::Discontinuity { cause.code } else { Code::Lost },
@@ -208,7 +213,6 @@ impl Session {
         let why = self.ended.clone().unwrap_or_else(|| cause.clone());
         self.streams.break_off(&why);
         self.event(SessionEvent::Lost(Box::new(report)));
-        self.cancel_running();
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
         for id in ids {
             self.effects.push_back(Effect::Gone(id, cause.code, cause.clone()));
@@ -237,9 +241,14 @@ impl Session {
         };
         let pending = self.calls.asked.iter().filter(|(_, asked)| asked.outcome.is_none());
         let calls = pending.map(|(&id, _)| {
-            let sent =
-                self.streams.get(id).is_some_and(|channel| channel.send.sent() >= channel.send.written());
-            (id, outcome_of(cause, sent))
+            let outcome = match self.streams.get(id) {
+                Some(channel) if channel.receive.is_final() && channel.receive.reset_error().is_none() => {
+                    Outcome::Reply
+                }
+                Some(channel) if channel.send.sent() < channel.send.written() => Outcome::NotRun,
+                _ => Outcome::Unknown,
+            };
+            (id, outcome)
         });
         LossReport {
             cause: cause.clone(),

@@ -5,7 +5,7 @@ use crate::channel::frame_message;
 use crate::error::{Code, Error, Result};
 use crate::id::{CONTROL, ChannelId, ObjectId};
 use crate::io::SessionEvent;
-use crate::limits::OBJECTS_MAX;
+use crate::limits::{CONTROL_BACKLOG_BYTES_MAX, OBJECTS_MAX};
 use crate::object::{self, KindRules};
 use crate::time::Instant;
 use crate::wire::codec::malformed;
@@ -102,6 +102,15 @@ impl Session {
         if self.state.is_final() {
             let what = format!("attach an object of {}: the session is over", self.peer);
             return Err(Error::new(Code::Poisoned, what));
+        }
+        if self
+            .streams
+            .get(CONTROL)
+            .is_some_and(|control| control.send.occupied() > CONTROL_BACKLOG_BYTES_MAX)
+        {
+            let what =
+                format!("attach an object of {}: the peer reads nothing of what it is told", self.peer);
+            return Err(Error::new(Code::Again, what));
         }
         let object = self.objects.attach(now, kind, rules, ttl)?;
         let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));

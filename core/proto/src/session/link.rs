@@ -76,10 +76,17 @@ pub(crate) struct Link {
     pub(crate) retirement: Retirement,
     /// A successor was asked for because of age (L6).
     pub(crate) renewing: bool,
+    /// No echo of this end's beats came for long, although records come.
+    pub(crate) mute: bool,
+    /// The peer was told once that something is not built.
+    pub(crate) noticed: bool,
+    /// TTL of the terms that this link brought.
+    pub(crate) ttl: Duration,
     /// The peer has to be told which links are dead.
     pub(crate) dead_untold: bool,
     pub(crate) round_trip: Option<Duration>,
     pub(crate) echoes: u64,
+    echoed_at: Instant,
     lacked: u64,
     received: u64,
     lack_told: u64,
@@ -94,6 +101,9 @@ pub(crate) struct Link {
     attached_at: Instant,
     records: u64,
 }
+
+/// BEAT, LACK and RETIRE together.
+pub(crate) const LINK_FRAMES_BYTES_MAX: usize = 64;
 
 /// Beats that may be unanswered and still remembered; the oldest is forgotten, which only delays the lease.
 const BEATS_OUT_MAX: usize = 1024;
@@ -112,7 +122,11 @@ impl Link {
             requeued: false,
             retirement: Retirement::default(),
             renewing: false,
+            mute: false,
+            noticed: false,
+            ttl: Duration::ZERO,
             dead_untold: false,
+            echoed_at: now,
             round_trip: None,
             echoes: 0,
             lacked: 0,
@@ -138,12 +152,22 @@ impl Link {
 
     // ---- what came ----
 
-    /// An authenticated record came.
-    pub(crate) fn on_record(&mut self, now: Instant) {
+    /// An authenticated record came. Answers whether the link was suspect.
+    pub(crate) fn on_record(&mut self, now: Instant) -> bool {
         self.last_record = now;
         self.records += 1;
-        self.suspicion = Suspicion::None;
+        std::mem::replace(&mut self.suspicion, Suspicion::None) != Suspicion::None
+    }
+
+    /// A counted frame goes on this link.
+    pub(crate) fn push_in_flight(&mut self, sent: Sent) {
+        self.in_flight.push_back(sent);
         self.requeued = false;
+    }
+
+    /// Whether the peer showed that what goes on this link arrives.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.lacked > 0 || self.echoes > 0
     }
 
     /// A stream or state frame came.
@@ -189,6 +213,8 @@ impl Link {
         }
         self.beats_out.pop_front();
         self.echoes += 1;
+        self.echoed_at = now;
+        self.mute = false;
         let sample = now.since(at).saturating_sub(delay);
         self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
         Some(at)
@@ -232,6 +258,21 @@ impl Link {
 
     // ---- time ----
 
+    /// Whether BEAT and LACK can be written now.
+    pub(crate) fn has_room_for_link_frames(&self) -> bool {
+        self.prelude.is_empty() && self.allowance >= LINK_FRAMES_BYTES_MAX
+    }
+
+    /// Whether the link gives signs of life, and ours reach the peer.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.suspicion == Suspicion::None && !self.mute
+    }
+
+    /// Under a one-way black hole records still come, but no echo of ours: another link is wanted before the lease ends.
+    fn mute_after(pace: Pace) -> Duration {
+        (pace.beat * 3).max(pace.ttl / 2)
+    }
+
     fn suspect_after(&self, pace: Pace) -> Duration {
         (pace.beat * 3 / 2).max(self.round_trip.unwrap_or_default() * 3)
     }
@@ -245,8 +286,10 @@ impl Link {
         } else if silent >= self.suspect_after(pace) {
             self.suspicion = self.suspicion.max(Suspicion::Suspect);
         }
+        let was_mute = self.mute;
+        self.mute = now.since(self.echoed_at) >= Link::mute_after(pace);
         let overdue = self.retirement.said_until.is_some_and(|until| until <= now);
-        (self.suspicion > before, silent >= pace.ttl || overdue)
+        (self.suspicion > before || (self.mute && !was_mute), silent >= pace.ttl || overdue)
     }
 
     /// Whether a successor is due because of age (L6).
@@ -261,10 +304,14 @@ impl Link {
             Suspicion::Suspect => self.last_record + (pace.beat * 3).max(self.suspect_after(pace)),
             Suspicion::Silent => self.last_record + pace.ttl,
         };
-        [self.lack_due, Some(self.next_beat), self.retirement.said_until]
-            .into_iter()
+        // A full link is looked at again when it has room.
+        let frames =
+            [self.lack_due, Some(self.next_beat)].into_iter().filter(|_| self.has_room_for_link_frames());
+        frames
             .flatten()
+            .chain(self.retirement.said_until)
             .chain((self.dialled_here && !self.renewing).then_some(self.attached_at + RENEW_AFTER))
+            .chain((!self.mute).then_some(self.echoed_at + Link::mute_after(pace)))
             .fold(suspicion, Instant::min)
     }
 }

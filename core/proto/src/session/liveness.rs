@@ -1,7 +1,7 @@
 //! The two clocks of a session (T2): how long this end may believe that the peer keeps its objects, and how
 //! long this end keeps the peer's. Pure arithmetic; the session acts on it.
 
-use crate::limits::LEASE_PERCENT;
+use crate::limits::{BEAT_MS_MIN, LEASE_PERCENT};
 use crate::time::Instant;
 use crate::wire::Hello;
 use std::time::Duration;
@@ -11,24 +11,25 @@ use std::time::Duration;
 pub(crate) struct Liveness {
     pub(crate) ttl: Duration,
     pub(crate) beat: Duration,
+    /// TTL that the holder is known to have adopted; the lease follows this one.
+    lease_ttl: Duration,
     lease_from: Instant,
     hold_from: Instant,
 }
 
 /// TTL and beat that follow from both HELLOs (T5): both ends compute the same.
 pub(crate) fn agree(mine: &Hello, peer: &Hello) -> (Duration, Duration) {
-    let beat = mine.beat_ms.max(peer.beat_ms);
+    // A beat that does not fit four times into the lower cap is shortened: nobody's ttl_max is ever exceeded.
+    let cap = mine.ttl_max_ms.min(peer.ttl_max_ms).max(4 * BEAT_MS_MIN);
+    let beat = mine.beat_ms.max(peer.beat_ms).min(cap / 4).max(BEAT_MS_MIN);
     let floor = mine.ttl_floor_ms.max(peer.ttl_floor_ms).max(beat.saturating_mul(4));
     let wanted = mine.ttl_ms.max(peer.ttl_ms).max(floor);
-    // A cap below four beats would lose every session at once, so the beats go before the cap.
-    let ttl = wanted.min(mine.ttl_max_ms.min(peer.ttl_max_ms)).max(beat.saturating_mul(4));
-    let limit = Duration::from_secs(400 * 24 * 3600);
-    (Duration::from_millis(ttl).min(limit), Duration::from_millis(beat).min(limit / 4))
+    (Duration::from_millis(wanted.min(cap)), Duration::from_millis(beat))
 }
 
 impl Liveness {
     pub(crate) fn new(now: Instant, ttl: Duration, beat: Duration) -> Liveness {
-        Liveness { ttl, beat, lease_from: now, hold_from: now }
+        Liveness { ttl, beat, lease_ttl: ttl, lease_from: now, hold_from: now }
     }
 
     /// A new link brought new terms: a TTL may rise and never falls within a session.
@@ -37,9 +38,10 @@ impl Liveness {
         self.beat = self.beat.max(beat).min(self.ttl / 4);
     }
 
-    /// A beat that was sent at this instant came back.
-    pub(crate) fn on_echo(&mut self, sent_at: Instant) {
+    /// A beat that was sent at this instant came back, on a link whose terms have this TTL.
+    pub(crate) fn on_echo(&mut self, sent_at: Instant, ttl: Duration) {
         self.lease_from = self.lease_from.max(sent_at);
+        self.lease_ttl = self.lease_ttl.max(ttl);
     }
 
     /// An authenticated record of an attached link came.
@@ -49,7 +51,7 @@ impl Liveness {
 
     /// When this end must stop believing.
     pub(crate) fn lease_end(&self) -> Instant {
-        self.lease_from + self.ttl * LEASE_PERCENT / 100
+        self.lease_from + self.lease_ttl * LEASE_PERCENT / 100
     }
 
     /// How long the end that was told of a close waits for the rest: a contact that is alive gives a sign
@@ -72,7 +74,7 @@ mod tests {
     fn without_a_sign_of_life_the_lease_ends_before_the_hold_for_clocks_within_ten_per_cent() {
         let sent = Instant(1_000_000_000_000);
         let mut live = Liveness::new(sent, Duration::from_secs(10), Duration::from_secs(1));
-        live.on_echo(sent);
+        live.on_echo(sent, live.ttl);
         live.on_record(sent);
         let owner_true = live.lease_end().since(sent).as_secs_f64() / 0.9;
         let holder_true = live.hold_end().since(sent).as_secs_f64() / 1.1;

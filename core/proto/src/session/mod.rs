@@ -21,7 +21,7 @@ pub(crate) use attach::{Joining, gone_proof, proof};
 pub(crate) use liveness::agree;
 
 use crate::error::{Code, Error, Result};
-use crate::id::{ChannelId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid};
+use crate::id::{ChannelId, ConnectorId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid};
 use crate::io::{SessionEvent, SessionState};
 use crate::object::{KindRules, Objects};
 use crate::options::{Canary, NodeOptions, ServiceOptions};
@@ -78,6 +78,8 @@ pub(crate) struct Session {
     pub(crate) effects: VecDeque<Effect>,
     /// Links of role bulk that this end keeps.
     pub(crate) bulk_wanted: u8,
+    /// Wishes that redial for it, the one to dial next first.
+    pub(crate) connectors: Vec<ConnectorId>,
     streams: Streams,
     calls: Calls,
     dead: BTreeSet<LinkName>,
@@ -138,6 +140,7 @@ impl Session {
             peer_drains: false,
             effects: VecDeque::new(),
             bulk_wanted: 0,
+            connectors: Vec::new(),
             streams,
             calls: Calls::default(),
             dead: BTreeSet::new(),
@@ -164,10 +167,14 @@ impl Session {
     /// Bytes came on an attached link; their frames follow by [`Session::on_frame`].
     pub(crate) fn on_record(&mut self, now: Instant, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.on_record(now);
+        let recovered = link.on_record(now);
+        let ttl = link.ttl;
         self.liveness.on_record(now);
         if self.canary == Some(Canary::LeaseByAnyTraffic) {
-            self.liveness.on_echo(now);
+            self.liveness.on_echo(now, ttl);
+        }
+        if recovered {
+            self.requeue_suspects();
         }
         self.update_state("a sign of life came");
     }
@@ -218,7 +225,8 @@ impl Session {
 
     /// Parsed, and refused politely until its issue comes: the peer is told, nothing else changes.
     fn not_built(&mut self, id: LinkId, name: &str) {
-        if let Some(link) = self.links.get_mut(&id) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| !link.noticed) {
+            link.noticed = true;
             let text = format!("{name} is not supported by this version and was ignored");
             Frame::Notice { code: Code::Unsupported as u16, text }.encode(&mut link.prelude);
         }
@@ -236,7 +244,7 @@ impl Session {
     fn on_beat(&mut self, now: Instant, id: LinkId, number: u64, echo: u64, delay: Duration) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Some(sent_at) = link.on_beat(now, number, echo, delay) {
-            self.liveness.on_echo(sent_at);
+            self.liveness.on_echo(sent_at, link.ttl);
         }
         self.retire_older_links();
     }
@@ -307,7 +315,7 @@ impl Session {
         if self.state.is_final() || !self.attached {
             return None;
         }
-        let serves = |link: &&Link| link.is_usable() && link.suspicion < Suspicion::Silent;
+        let serves = |link: &&Link| link.is_usable() && link.suspicion < Suspicion::Silent && !link.mute;
         let mut primaries = self.links.values().filter(serves).filter(|link| link.role != Role::Bulk);
         if primaries.next().is_none() {
             return Some(Role::Primary);
@@ -324,7 +332,9 @@ impl Session {
         for link in self.links.values_mut() {
             if link.dialled_here && !link.renewing && link.is_old(now) {
                 link.renewing = true;
-                self.renewal_due = true;
+                // The primary gets its successor first; a bulk link is missed by nobody meanwhile.
+                self.renewal_due |= link.role != Role::Bulk;
+                link.retirement.wanted |= link.role == Role::Bulk;
             }
         }
     }

@@ -8,7 +8,7 @@ use super::link::{Sent, Value};
 use crate::channel::{Budget, Channel, Class, Delivery, reset_error};
 use crate::error::{Code, Error, Result};
 use crate::id::{CONTROL, ChannelId};
-use crate::limits::{CHANNEL_BASE_BYTES, CONTROL_WINDOW_BYTES, SessionLimits};
+use crate::limits::{CHANNEL_BASE_BYTES, CHANNEL_WINDOW_BYTES_MAX, CONTROL_WINDOW_BYTES, SessionLimits};
 use crate::wire::codec::malformed;
 use crate::wire::header::Header;
 use bytes::Bytes;
@@ -152,8 +152,8 @@ impl Streams {
         if counter <= self.opened_by_peer {
             return Ok(None);
         }
-        if counter > self.granted {
-            return Err(malformed(format!("channel {id} is opened beyond the {} granted", self.granted)));
+        if counter > self.announced {
+            return Err(malformed(format!("channel {id} is opened beyond the {} granted", self.announced)));
         }
         while self.opened_by_peer < counter {
             self.opened_by_peer += 1;
@@ -161,6 +161,7 @@ impl Streams {
             let channel = Channel::new(next, false, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
             self.channels.insert(next, channel);
         }
+        self.announce_channels();
         Ok(Some(id))
     }
 
@@ -176,25 +177,34 @@ impl Streams {
                 self.open_here -= 1;
             } else {
                 self.granted += 1;
-                let spare = self.announced - self.opened_by_peer;
-                if spare <= self.mine.channels_max / 8
-                    || self.granted - self.announced >= self.mine.channels_max / 4
-                {
-                    self.announced = self.granted;
-                    self.want_value(Value::ChannelCredit);
-                }
+                self.announce_channels();
             }
             self.room_wanted.remove(&id);
             self.settle_next(next);
             self.wake_writers();
-            if self.open_wanted && self.opened_here < self.may_open {
-                self.open_wanted = false;
-                self.changes.push_back(Change::Openable);
-            }
+        }
+    }
+
+    /// Tells the peer how many channels it may open, when it comes near what it was told or much was freed.
+    fn announce_channels(&mut self) {
+        let max = self.mine.channels_max;
+        let is_near = self.announced - self.opened_by_peer <= max / 8;
+        if self.granted > self.announced && (is_near || self.granted - self.announced >= max / 4) {
+            self.announced = self.granted;
+            self.want_value(Value::ChannelCredit);
         }
     }
 
     // ---- writing ----
+
+    /// Whether a new channel could take this many bytes at once; if not, `Openable` follows when it may.
+    pub(crate) fn has_room_for_new(&mut self, len: u64) -> bool {
+        let fits = len <= CHANNEL_BASE_BYTES
+            || len - CHANNEL_BASE_BYTES <= self.sending.free().min(CHANNEL_WINDOW_BYTES_MAX);
+        let has_room = fits || self.sending.message_is_free();
+        self.open_wanted |= !has_room;
+        has_room
+    }
 
     /// Room for a message with its prefix, or for bytes.
     pub(crate) fn make_room(&mut self, id: ChannelId, len: u64) -> u64 {
@@ -338,20 +348,19 @@ impl Streams {
                 self.touch(*id);
             }
             Sent::Value(value) => {
-                match value {
+                let delivery = match value {
                     Value::Reset(id) => {
-                        if let Some(channel) = self.channels.get_mut(id) {
-                            channel.send.reset_delivery.lost();
-                        }
+                        self.channels.get_mut(id).map(|channel| &mut channel.send.reset_delivery)
                     }
-                    Value::Stop(id) => {
-                        if let Some((_, delivery)) = self.channels.get_mut(id).and_then(|c| c.stop.as_mut()) {
-                            delivery.lost();
-                        }
+                    Value::Stop(id) => self.channels.get_mut(id).and_then(|c| Some(&mut c.stop.as_mut()?.1)),
+                    Value::Credit(_) | Value::ChannelCredit => return self.want_value(*value),
+                };
+                if let Some(delivery) = delivery {
+                    delivery.lost();
+                    if *delivery == Delivery::Wanted {
+                        self.want_value(*value);
                     }
-                    Value::Credit(_) | Value::ChannelCredit => {}
                 }
-                self.want_value(*value);
             }
         }
     }
@@ -417,10 +426,7 @@ impl Streams {
 
     pub(crate) fn on_channel_credit(&mut self, count: u64) {
         self.may_open = self.may_open.max(count);
-        if self.open_wanted && self.opened_here < self.may_open {
-            self.open_wanted = false;
-            self.changes.push_back(Change::Openable);
-        }
+        self.wake_openers();
     }
 
     // ---- settling ----
@@ -442,6 +448,14 @@ impl Streams {
     fn wake_writers(&mut self) {
         for id in std::mem::take(&mut self.room_wanted) {
             self.changes.push_back(Change::Room(id));
+        }
+        self.wake_openers();
+    }
+
+    fn wake_openers(&mut self) {
+        if self.open_wanted && self.opened_here < self.may_open {
+            self.open_wanted = false;
+            self.changes.push_back(Change::Openable);
         }
     }
 

@@ -4,7 +4,7 @@
 //! Invariant: what is handed out for a link is never more than its allowance (I13).
 
 use super::Session;
-use super::link::{Link, Sent, Suspicion};
+use super::link::{LINK_FRAMES_BYTES_MAX, Link, Sent, Suspicion};
 use crate::id::{ChannelId, LinkId};
 use crate::io::Output;
 use crate::limits::{DATA_BYTES_MAX, IN_FLIGHT_FRAMES_MAX, LINGER, SEND_BYTES_MAX};
@@ -77,8 +77,7 @@ impl Session {
     /// the others, else whatever there is.
     pub(super) fn carrier(&self) -> Option<LinkId> {
         let rank = |link: &&Link| {
-            let healthy = link.suspicion == Suspicion::None;
-            (healthy, link.role == Role::Primary, link.suspicion != Suspicion::Silent, link.id)
+            (link.is_healthy(), link.role == Role::Primary, link.suspicion != Suspicion::Silent, link.id)
         };
         self.links.values().filter(|link| link.is_usable()).max_by_key(rank).map(|link| link.id)
     }
@@ -113,8 +112,8 @@ impl Session {
             return;
         }
         let bulk_only = !is_carrier;
-        let takes_streams = !self.state.is_final()
-            && (is_carrier || (link.role == Role::Bulk && link.suspicion == Suspicion::None));
+        let takes_streams =
+            !self.state.is_final() && (is_carrier || (link.role == Role::Bulk && link.is_healthy()));
         let takes_streams = takes_streams && link.is_usable();
         let has_streams = takes_streams && self.streams.has_work(bulk_only);
         self.fill_link_frames(now, link, has_streams, batch);
@@ -142,7 +141,7 @@ impl Session {
         if link.dead_untold && batch.frame(&Frame::Dead { links: self.dead.iter().copied().collect() }) {
             link.dead_untold = false;
         }
-        if batch.left() < SMALL_FRAME_BYTES_MAX {
+        if batch.left() < LINK_FRAMES_BYTES_MAX {
             return;
         }
         let leaving = link.retirement.wanted || link.retirement.heard;
@@ -166,7 +165,7 @@ impl Session {
     fn fill_value(&mut self, link: &mut Link, batch: &mut Batch) -> bool {
         let Some((value, frame)) = self.streams.next_value() else { return false };
         if batch.frame(&frame) {
-            link.in_flight.push_back(Sent::Value(value));
+            link.push_in_flight(Sent::Value(value));
             true
         } else {
             self.streams.unsend_value(value);
@@ -187,12 +186,12 @@ impl Session {
             Frame::encode_data_head(&mut batch.head, id, range.start, len);
             batch.used += batch.head.len() - before + len;
             channel.send.slices(range.clone(), |slice| batch.slice(slice));
-            link.in_flight.push_back(Sent::Data(id, range));
+            link.push_in_flight(Sent::Data(id, range));
         }
         if channel.send.end_is_due() && batch.frame(&Frame::End { channel: id, size: channel.send.written() })
         {
             channel.send.end = crate::channel::Delivery::InFlight;
-            link.in_flight.push_back(Sent::End(id));
+            link.push_in_flight(Sent::End(id));
         }
         self.streams.touch(id);
     }
