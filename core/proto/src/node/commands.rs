@@ -585,7 +585,8 @@ impl Node {
     /// # Errors
     /// `HANDLE`, `AGAIN`, `LOST`.
     pub fn object_touch(&mut self, now: Instant, session: SessionId, object: ObjectId) -> Result<()> {
-        self.command(now, session)?.owner_touch(object)
+        let now = self.now.max(now);
+        self.command(now, session)?.owner_touch(now, object)
     }
 
     /// Leaves data in an object, for its holder.

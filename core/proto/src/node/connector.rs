@@ -6,7 +6,7 @@
 use super::{ConnectOptions, Event, Node, Output, Rung, Timer};
 use crate::error::{Class, Code, Error};
 use crate::id::{AttemptId, ConnectorId, SessionId, Sid};
-use crate::limits::{LEASE_PERCENT, REDIAL_FIRST, REDIAL_MAX};
+use crate::limits::{REDIAL_FIRST, REDIAL_MAX};
 use crate::time::Instant;
 use crate::wire::Role;
 use std::collections::BTreeMap;
@@ -142,14 +142,14 @@ impl Node {
         self.arm_connector(id);
     }
 
-    /// Uniform in zero to the doubled step, and never so long that the lease would pass meanwhile.
+    /// Uniform in zero to the doubled step, and never so long that the rest of the lease would pass meanwhile.
     fn redial_delay(&mut self, id: ConnectorId) -> Duration {
         let Some(connector) = self.connectors.get(&id) else { return REDIAL_FIRST };
-        let lease = connector
+        let left = connector
             .session
             .and_then(|session| self.sessions.get(&session))
-            .map(|session| session.liveness.ttl);
-        let cap = lease.map_or(REDIAL_MAX, |ttl| REDIAL_MAX.min(ttl * LEASE_PERCENT / 100 / 3));
+            .map(|session| session.liveness.lease_end().since(self.now));
+        let cap = left.map_or(REDIAL_MAX, |left| REDIAL_MAX.min(left / 3).max(REDIAL_FIRST));
         let step = REDIAL_FIRST.saturating_mul(1u32 << connector.failures.min(12)).min(cap);
         let micros = u64::try_from(step.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.random.up_to(micros).max(1000))

@@ -43,8 +43,10 @@ pub(super) struct Link {
     pub(super) peer: Option<Box<Hello>>,
     pub(super) out: BytesMut,
     pub(super) allowance: usize,
-    /// When this end, as arbiter, offered a session on it.
-    pub(super) offered_at: Option<Instant>,
+    /// When this end said what the peer's next word answers: HELLO, and the arbiter's SESSION.
+    pub(super) said_at: Instant,
+    /// The session that this end, as arbiter, offered last on it.
+    pub(super) offered: Option<Sid>,
     decoder: Decoder,
     notices: u32,
 }
@@ -153,7 +155,8 @@ impl Node {
             peer: None,
             out: BytesMut::new(),
             allowance: 0,
-            offered_at: None,
+            said_at: self.now,
+            offered: None,
             decoder: Decoder::default(),
             notices: 0,
             info,
@@ -215,7 +218,7 @@ impl Node {
     }
 
     /// What ties a HELLO to one link and one direction of it.
-    fn binding(&self, exporter: &[u8; 32], from_dialler: bool) -> [u8; 16] {
+    pub(super) fn binding(&self, exporter: &[u8; 32], from_dialler: bool) -> [u8; 16] {
         let who: &[u8] = if from_dialler { b"dialler" } else { b"acceptor" };
         let wide = self.hash.keyed_hash(exporter, &[b"clerver hello", who]);
         std::array::from_fn(|index| wide[index])

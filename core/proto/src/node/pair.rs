@@ -100,8 +100,11 @@ impl Node {
             } else {
                 Offer::Fresh { secret: session.secret }
             };
-            self.note_offer(id);
-            let Some(session) = current.and_then(|id| self.sessions.get(&id)) else { return };
+            let sid = session.sid;
+            self.note_offer(id, sid);
+            let Some(session) = current.and_then(|id| self.sessions.get_mut(&id)) else { return };
+            // HELLO came from the very node, inside its TLS: a sign of life, which SESSION echoes (T2).
+            session.liveness.on_record(self.now);
             let frame = Frame::Session { sid: session.sid, n: session.n, offer };
             return self.say(id, &frame);
         }
@@ -122,17 +125,20 @@ impl Node {
         }
         match self.mint(id, &peer) {
             Ok(frame) => {
-                self.note_offer(id);
+                if let Frame::Session { sid, .. } = frame {
+                    self.note_offer(id, sid);
+                }
                 self.say(id, &frame);
             }
             Err(why) => self.refuse(id, why),
         }
     }
 
-    fn note_offer(&mut self, id: LinkId) {
+    fn note_offer(&mut self, id: LinkId, sid: Sid) {
         let now = self.now;
         if let Some(link) = self.links.get_mut(&id) {
-            link.offered_at = Some(now);
+            link.said_at = now;
+            link.offered = Some(sid);
         }
     }
 
@@ -262,7 +268,7 @@ impl Node {
             role: link.role(),
             allowance: std::mem::take(&mut link.allowance),
             prelude: std::mem::take(&mut link.out),
-            offered_at: link.offered_at,
+            said_at: link.said_at,
         };
         session.about.level = link.level;
         link.phase = Phase::Attached(session_id);
@@ -344,8 +350,9 @@ impl Node {
             && let Some(session) = self.sessions.get_mut(&old)
         {
             session.superseded(self.now);
-            self.dirty.insert(old);
             self.note_end(node, old);
+            // The application hears of the end before it hears of the new session.
+            self.flush_session(old);
             if !self.sessions.get(&old).is_none_or(Session::is_settled) {
                 return self.wait_for_settling(id, node, Some((sid, n, secret)));
             }
@@ -416,7 +423,10 @@ impl Node {
             let why = Error::new(Code::Lost, format!("attach a link to {node}: its session is over there"));
             self.hang_up(id, why);
         } else if self.id < node {
-            self.offer_session(id);
+            // A late word about an older session is no answer to what was offered since.
+            if link.offered.is_none_or(|offered| offered == sid) {
+                self.offer_session(id);
+            }
         } else {
             self.answer_gone(id, sid, false);
         }

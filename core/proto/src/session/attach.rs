@@ -43,8 +43,8 @@ pub(crate) struct Joining {
     pub(crate) role: Role,
     pub(crate) allowance: usize,
     pub(crate) prelude: BytesMut,
-    /// When the arbiter offered the session on this link.
-    pub(crate) offered_at: Option<Instant>,
+    /// When this end said what the peer answered: HELLO, or the arbiter's SESSION.
+    pub(crate) said_at: Instant,
 }
 
 impl Session {
@@ -91,10 +91,8 @@ impl Session {
     ) {
         let (ttl, beat) = super::liveness::agree(mine, peer);
         self.liveness.renegotiate(ttl, beat);
-        // What the arbiter offered on this link has come, and ATTACH says so: as good as the echo of a beat (T2).
-        if let Some(offered_at) = joining.offered_at {
-            self.liveness.on_echo(offered_at, ttl);
-        }
+        // The peer answered what was said on this link then: as good as the echo of a beat (T2).
+        self.liveness.on_echo(joining.said_at, ttl);
         self.liveness.on_record(now);
         self.streams.apply_table(table);
         let (id, name, role) = (joining.link, joining.name, joining.role);

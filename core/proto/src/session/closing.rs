@@ -111,6 +111,7 @@ impl Session {
         let report = self.report(&why);
         self.settle_calls(&report);
         self.cancel_running();
+        self.owned.clear();
         self.set_state(SessionState::Closed, "everything was delivered");
         self.ended = Some(why.clone());
         self.event(SessionEvent::Closed(Box::new(report)));
@@ -205,6 +206,7 @@ impl Session {
         let report = self.report(&cause);
         self.settle_calls(&report);
         self.cancel_running();
+        self.owned.clear();
         self.set_state(SessionState::Lost, &cause.message);
         self.ended = Some(Error::new(
             if cause.code == Code::Discontinuity { cause.code } else { Code::Lost },
@@ -255,7 +257,7 @@ impl Session {
             epoch: 1,
             channels: self.streams.iter().filter(unfinished).map(report).collect(),
             calls: calls.collect(),
-            objects: self.owned.keys().copied().collect(),
+            objects: self.owned.ids(),
         }
     }
 

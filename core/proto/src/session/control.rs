@@ -60,19 +60,24 @@ impl Session {
                 self.peer_drains = true;
                 self.event(SessionEvent::PeerDrains);
             }
-            Control::Attached { object, kind, .. } => {
+            Control::Attached { object, kind, ttl_ms } => {
                 if self.owned.len() >= OBJECTS_MAX {
                     return Err(malformed(format!(
                         "the peer keeps more than {OBJECTS_MAX} objects for this end"
                     )));
                 }
-                self.owned.insert(object, kind.clone());
+                self.owned.insert(object, (ttl_ms > 0).then(|| Duration::from_millis(ttl_ms)));
                 self.event(SessionEvent::ObjectAttached { object, kind });
+                if ttl_ms > 0 {
+                    // The first touch tells this end from when on it may believe.
+                    self.say_touch(now, object);
+                }
             }
             Control::Ended { object, code } => {
-                self.owned.remove(&object);
                 let code = Code::from_number(code).unwrap_or(Code::Closed);
-                self.event(SessionEvent::ObjectEnded { object, code });
+                if self.owned.remove(object) {
+                    self.event(SessionEvent::ObjectEnded { object, code });
+                }
             }
             // An object may have ended while its owner's word was on the way: that is no error.
             Control::Touch(object) => {
@@ -141,9 +146,35 @@ impl Session {
 
     // ---- at the owner ----
 
-    pub(crate) fn owner_touch(&mut self, object: ObjectId) -> Result<()> {
+    pub(crate) fn owner_touch(&mut self, now: Instant, object: ObjectId) -> Result<()> {
         self.check_owned(object)?;
-        self.say_for_application("touch an object", &Control::Touch(object))
+        self.say_for_application("touch an object", &Control::Touch(object))?;
+        self.note_touch(now, object);
+        Ok(())
+    }
+
+    fn say_touch(&mut self, now: Instant, object: ObjectId) {
+        self.say(&Control::Touch(object));
+        self.note_touch(now, object);
+    }
+
+    fn note_touch(&mut self, now: Instant, object: ObjectId) {
+        let held_at = self.streams.get(CONTROL).map_or(0, |control| control.send.written());
+        self.owned.touched(now, held_at, object);
+    }
+
+    /// Touches that are held renew what this end may believe.
+    pub(super) fn settle_touches(&mut self) {
+        let held = self.streams.get(CONTROL).map_or(0, |control| control.send.kept());
+        self.owned.on_held(held);
+    }
+
+    /// Objects whose own lease ended: the owner is told before the holder destroys (T2, O5).
+    pub(super) fn expire_owned(&mut self, now: Instant) {
+        while let Some(object) = self.owned.pop_due(now) {
+            self.event(SessionEvent::ObjectEnded { object, code: Code::Timeout });
+            self.say(&Control::Release(object));
+        }
     }
 
     pub(crate) fn owner_update(&mut self, object: ObjectId, data: Bytes) -> Result<()> {
@@ -162,7 +193,7 @@ impl Session {
     }
 
     fn check_owned(&self, object: ObjectId) -> Result<()> {
-        if self.owned.contains_key(&object) {
+        if self.owned.contains(object) {
             return Ok(());
         }
         let what = format!("object {object}: {} keeps no such object for this end", self.peer);

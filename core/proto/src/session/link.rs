@@ -165,9 +165,9 @@ impl Link {
         self.requeued = false;
     }
 
-    /// Whether the peer showed that what goes on this link arrives.
+    /// Whether the link was of use: something of this end is held, or something of the peer came.
     pub(crate) fn is_proven(&self) -> bool {
-        self.lacked > 0 || self.echoes > 0
+        self.lacked > 0 || self.echoes > 0 || self.received > 0
     }
 
     /// A stream or state frame came.
@@ -201,6 +201,10 @@ impl Link {
         delay: Duration,
     ) -> Option<Instant> {
         if number > self.beat_seen {
+            if self.beat_seen == 0 {
+                // The first beat is answered at once: a link that lives less than a beat renews the lease too.
+                self.next_beat = now;
+            }
             self.beat_seen = number;
             self.beat_seen_at = now;
         }

@@ -12,6 +12,7 @@ mod closing;
 mod control;
 mod link;
 mod liveness;
+mod owned;
 mod streams;
 mod table;
 mod transmit;
@@ -32,6 +33,7 @@ use calls::Calls;
 use closing::Closing;
 use link::{Link, Pace, Suspicion};
 use liveness::Liveness;
+use owned::Owned;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use streams::{Change, Streams};
@@ -84,7 +86,7 @@ pub(crate) struct Session {
     calls: Calls,
     dead: BTreeSet<LinkName>,
     incoming: VecDeque<ChannelId>,
-    owned: BTreeMap<ObjectId, String>,
+    owned: Owned,
     /// Objects that were brought back for another session: which, kind, rules, TTL, data.
     pub(crate) revived: VecDeque<(ObjectId, String, KindRules, Option<Duration>, Bytes)>,
     /// A link is old and its successor has not attached yet (L6).
@@ -145,7 +147,7 @@ impl Session {
             calls: Calls::default(),
             dead: BTreeSet::new(),
             incoming: VecDeque::new(),
-            owned: BTreeMap::new(),
+            owned: Owned::default(),
             revived: VecDeque::new(),
             renewal_due: false,
             closing: None,
@@ -271,10 +273,12 @@ impl Session {
                 Change::Came(id) => self.on_came(now, id, services)?,
                 Change::Room(id) => self.on_room(id),
                 Change::Stopped(id) => self.on_stopped(id),
+                Change::Openable if self.state.is_final() => {}
                 Change::Openable => self.event(SessionEvent::Openable),
             }
         }
         self.settle_objects(now);
+        self.settle_touches();
         self.check_closed(now);
         Ok(())
     }
@@ -287,6 +291,7 @@ impl Session {
             self.finish_retirements();
             self.update_state("time passed");
             self.expire_calls(now);
+            self.expire_owned(now);
         }
         self.check_lease(now);
         self.check_hold(now);
@@ -306,7 +311,10 @@ impl Session {
         }
         let pace = self.pace();
         next = self.links.values().map(|link| link.next_deadline(pace)).fold(next, Instant::min);
-        next = next.min(self.liveness.lease_end()).min(self.calls.next_deadline());
+        next = next
+            .min(self.liveness.lease_end())
+            .min(self.calls.next_deadline())
+            .min(self.owned.next_deadline());
         self.closing.as_ref().map_or(next, |closing| next.min(closing.deadline))
     }
 
@@ -372,7 +380,9 @@ impl Session {
 
     /// Timers that stand.
     pub(crate) fn timers(&self) -> usize {
-        self.calls.timers() + usize::from(self.objects.next_deadline() != Instant::NEVER)
+        self.calls.timers()
+            + self.owned.timers()
+            + usize::from(self.objects.next_deadline() != Instant::NEVER)
     }
 
     /// Smoothed round trip of the link that carries most.
