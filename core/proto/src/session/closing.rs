@@ -139,7 +139,10 @@ impl Session {
         if self.state.is_final() {
             return;
         }
-        if code == Code::Closed && self.closing.is_some() {
+        // The peer closed when it held all of this end and this end had LACKed all of it: what is missing here then is not
+        // for a later link, but gone (a restored snapshot, for one).
+        let holds_all = self.streams.iter().all(|channel| channel.receive.is_final());
+        if code == Code::Closed && self.closing.is_some() && holds_all {
             return self.end_closed(now);
         }
         let code = if code == Code::Discontinuity { code } else { Code::Lost };
