@@ -109,8 +109,9 @@ impl SendHalf {
     /// Whether the peer holds everything, and the end of it.
     pub fn is_complete(&self) -> bool {
         match self.reset {
-            Some(_) => self.reset_delivery == Delivery::Held,
-            None => self.end == Delivery::Held && self.kept == self.written,
+            // A reader that had the whole channel before the RESET came may be gone without holding the RESET.
+            Some(_) if self.reset_delivery == Delivery::Held => true,
+            _ => self.end == Delivery::Held && self.kept == self.written,
         }
     }
 
@@ -154,7 +155,9 @@ impl SendHalf {
         }
         self.reset = Some(Reset { size: self.next, code: why.code, text: why.message.clone() });
         self.reset_delivery = Delivery::Wanted;
-        self.end = Delivery::Idle;
+        if self.end == Delivery::Wanted {
+            self.end = Delivery::Idle;
+        }
         self.pieces.clear();
         self.tail.clear();
         self.lost.clear();
@@ -221,7 +224,7 @@ impl SendHalf {
 
     /// The peer holds this range; returns how many bytes are not kept any more.
     pub fn on_held(&mut self, range: Range<u64>) -> u64 {
-        if self.reset.is_some() || range.end <= self.kept {
+        if range.end <= self.kept {
             return 0;
         }
         let end = range.end.min(self.written);
@@ -330,6 +333,20 @@ mod tests {
         assert_eq!(send.next_range(100), None);
         assert!(send.on_credit(12) && !send.on_credit(11));
         assert_eq!(send.next_range(100), Some(10..12));
+    }
+
+    #[test]
+    fn what_the_reader_has_whole_needs_no_reset_to_be_complete() {
+        let mut send = SendHalf::new(100);
+        send.write(Bytes::from_static(b"abc"));
+        send.finish();
+        let range = send.next_range(100).unwrap();
+        send.end = Delivery::InFlight;
+        send.reset(&Error::new(Code::Stopped, "no more"));
+        send.on_held(range);
+        assert!(!send.is_complete());
+        send.end = Delivery::Held;
+        assert!(send.is_complete());
     }
 
     #[test]

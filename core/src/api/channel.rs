@@ -1,0 +1,258 @@
+//! Channels: ordered, reliable, flow-controlled, two-way sequences of messages or bytes inside a session.
+
+use super::{Session, Wait, timed_out};
+use crate::engine::{Blocking, Slot, deadline, now};
+use bytes::Bytes;
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::id::ChannelId;
+use clerver_proto::node::ChannelReport;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes that `receive` takes from a channel of bytes at once.
+const RECEIVE_BYTES: usize = 64 * 1024;
+
+struct Inner {
+    session: Session,
+    id: ChannelId,
+    name: String,
+    is_bytes: bool,
+    slot: Slot,
+}
+
+/// One channel of a session. Clones are the same channel; dropping the last one releases it: what was written
+/// is still delivered, what was not read is dropped. A channel keeps its session open.
+///
+/// A channel of bytes is also `io::Read` and `io::Write`, which wait for ever.
+#[derive(Clone)]
+pub struct Channel(Arc<Inner>);
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("id", &self.0.id).field("name", &self.0.name).finish()
+    }
+}
+
+impl Channel {
+    pub(super) fn new(session: Session, id: ChannelId, name: String, is_bytes: bool, slot: Slot) -> Channel {
+        Channel(Arc::new(Inner { session, id, name, is_bytes, slot }))
+    }
+
+    /// The channel's number within its session, the same at both ends.
+    pub fn id(&self) -> ChannelId {
+        self.0.id
+    }
+
+    /// What it is for, as the end that opened it said.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether it is a stream of bytes rather than a sequence of messages.
+    pub fn is_bytes(&self) -> bool {
+        self.0.is_bytes
+    }
+
+    /// The session that it belongs to.
+    pub fn session(&self) -> &Session {
+        &self.0.session
+    }
+
+    /// Sends one message, or all of the bytes, by copy. Blocks while the peer reads too slowly, for at most
+    /// `wait`; of bytes a part may have been sent then, which [`Channel::report`] tells.
+    ///
+    /// Errors: `SIZE` a message above the limit; `STOPPED` the peer reads no more; `CLOSED` after `end`, or
+    /// the session closed; `LOST`; `TIMEOUT`.
+    pub fn send(&self, data: &[u8], wait: Wait) -> Result<()> {
+        self.send_bytes(Bytes::copy_from_slice(data), wait)
+    }
+
+    /// As [`Channel::send`], without a copy: the bytes are kept until the peer holds them.
+    pub fn send_bytes(&self, data: Bytes, wait: Wait) -> Result<()> {
+        let until = deadline(wait);
+        let mut rest = data;
+        loop {
+            let left = wait.map(|_| until.since(now()));
+            let sent = self.0.session.engine().block(
+                Blocking { bell: &self.0.slot.writable, session: Some(self.0.session.id()), wait: left },
+                || timed_out(&self.doing("send on"), wait),
+                |shard, now, _| {
+                    let result = shard.node.channel_send(now, self.0.session.id(), self.0.id, rest.clone());
+                    if is_again(&result) { None } else { Some(result) }
+                },
+            )?;
+            if !self.0.is_bytes || sent >= rest.len() {
+                return Ok(());
+            }
+            rest = rest.slice(sent..);
+        }
+    }
+
+    /// Sends a message if there is room for it, or as many of the bytes as there is room for, at least one.
+    /// Answers how many bytes it took. Never blocks.
+    ///
+    /// Errors: `AGAIN` no room; otherwise as [`Channel::send`].
+    pub fn try_send(&self, data: &[u8]) -> Result<usize> {
+        let data = Bytes::copy_from_slice(data);
+        let engine = self.0.session.engine();
+        engine.change(|shard, now| shard.node.channel_send(now, self.0.session.id(), self.0.id, data))
+    }
+
+    /// Takes the next message, or some bytes (at most 64 KiB). Blocks until there are any, for at most
+    /// `wait`. The result may share memory with the library; keep it only as long as it is used.
+    ///
+    /// Errors: `END` after the last message or byte; `RESET`, or the code that the peer gave, where it broke
+    /// off; `LOST`, `CLOSED` when the session ended before the end; `TIMEOUT`.
+    pub fn receive(&self, wait: Wait) -> Result<Bytes> {
+        self.receive_up_to(RECEIVE_BYTES, wait)
+    }
+
+    fn receive_up_to(&self, bytes_max: usize, wait: Wait) -> Result<Bytes> {
+        self.0.session.engine().block(
+            Blocking { bell: &self.0.slot.readable, session: Some(self.0.session.id()), wait },
+            || timed_out(&self.doing("receive on"), wait),
+            |shard, now, _| {
+                let result = shard.node.channel_receive(now, self.0.session.id(), self.0.id, bytes_max);
+                if is_again(&result) { None } else { Some(result) }
+            },
+        )
+    }
+
+    /// Takes the next message, or some bytes, if there are any. Never blocks.
+    ///
+    /// Errors: `AGAIN` nothing is there yet; otherwise as [`Channel::receive`].
+    pub fn try_receive(&self) -> Result<Bytes> {
+        let engine = self.0.session.engine();
+        engine.change(|shard, now| {
+            shard.node.channel_receive(now, self.0.session.id(), self.0.id, RECEIVE_BYTES)
+        })
+    }
+
+    /// This end sends no more: the peer reads the rest and then `END`. Reading goes on. Does not block.
+    ///
+    /// Errors: `HANDLE` when the session is over.
+    pub fn end(&self) -> Result<()> {
+        self.0
+            .session
+            .engine()
+            .change(|shard, now| shard.node.channel_end(now, self.0.session.id(), self.0.id))
+    }
+
+    /// This end breaks off: what was not sent yet is dropped, and the peer's reads end with `RESET` and this
+    /// reason (at most 255 bytes of it). Reading goes on. Does not block.
+    ///
+    /// Errors: `HANDLE` when the session is over.
+    pub fn reset(&self, why: &str) -> Result<()> {
+        let why = Error::new(Code::Reset, why);
+        let engine = self.0.session.engine();
+        engine.change(|shard, now| shard.node.channel_reset(now, self.0.session.id(), self.0.id, why))
+    }
+
+    /// This end reads no more: the peer's sends end with `STOPPED`. Does not block; without effect after the
+    /// end.
+    pub fn stop(&self) {
+        let engine = self.0.session.engine();
+        // An error means that the session is over, and then nothing is read anyway.
+        let _ = engine.change(|shard, now| shard.node.channel_stop(now, self.0.session.id(), self.0.id));
+    }
+
+    /// How many bytes were written, sent, held by the peer, received and taken so far. Does not block.
+    ///
+    /// Errors: `HANDLE` when the session is over and forgotten.
+    pub fn report(&self) -> Result<ChannelReport> {
+        let engine = self.0.session.engine();
+        engine.change(|shard, _| shard.node.channel_report(self.0.session.id(), self.0.id))
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("{what} channel \"{}\" with {}", self.0.name, self.0.session.peer())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.session.engine().is_forked() {
+            return;
+        }
+        let session = self.session.id();
+        self.session.engine().with_shard(|shard, now, _| {
+            // An error means that the session has forgotten the channel already.
+            let _ = shard.node.channel_release(now, session, self.id);
+            shard.drop_slot(session, self.id);
+        });
+    }
+}
+
+fn is_again<T>(result: &Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.code == Code::Again)
+}
+
+/// The kin of an error in `std::io`, for code that knows only that.
+fn io_error(error: Error) -> io::Error {
+    let kind = match error.code {
+        Code::Timeout => io::ErrorKind::TimedOut,
+        Code::Again => io::ErrorKind::WouldBlock,
+        Code::Stopped => io::ErrorKind::BrokenPipe,
+        Code::Reset | Code::Lost | Code::Discontinuity | Code::Fenced => io::ErrorKind::ConnectionReset,
+        Code::Closed => io::ErrorKind::NotConnected,
+        Code::Argument | Code::Size => io::ErrorKind::InvalidInput,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+impl Channel {
+    fn check_bytes(&self) -> io::Result<()> {
+        if self.0.is_bytes {
+            return Ok(());
+        }
+        let what = format!("{} as a stream: it carries messages", self.doing("use"));
+        Err(io_error(Error::new(Code::State, what).with_remedy("open it with bytes: true")))
+    }
+}
+
+impl io::Read for &Channel {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.check_bytes()?;
+        if into.is_empty() {
+            return Ok(0);
+        }
+        match self.receive_up_to(into.len(), None) {
+            Ok(bytes) => {
+                into[..bytes.len()].copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            Err(error) if error.code == Code::End => Ok(0),
+            Err(error) => Err(io_error(error)),
+        }
+    }
+}
+
+impl io::Write for &Channel {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.check_bytes()?;
+        self.send(from, None).map(|()| from.len()).map_err(io_error)
+    }
+
+    /// Nothing is kept back, so there is nothing to do.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl io::Read for Channel {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(into)
+    }
+}
+
+impl io::Write for Channel {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        (&*self).write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Services: handlers that peers call by name.
+
+use super::Session;
+use crate::engine::IncomingCall;
+use bytes::Bytes;
+use clerver_proto::error::Result;
+use clerver_proto::id::{ChannelId, Sid};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a service is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceOptions {
+    /// Run the handler on the engine's thread: fastest, but it must never block, and everything else of the
+    /// node waits for it.
+    pub inline: bool,
+    /// Level that a caller needs; 1, every authorised peer, by default.
+    pub level_min: u8,
+    /// Running a call twice does no harm. Without effect until sessions outlive their process.
+    pub idempotent: bool,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        ServiceOptions { inline: false, level_min: 1, idempotent: false }
+    }
+}
+
+/// One call, as its handler sees it. Valid as long as the handler runs.
+pub struct CallContext {
+    call: Arc<IncomingCall>,
+    session: Session,
+}
+
+impl fmt::Debug for CallContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallContext").field("request", &self.call.request).finish_non_exhaustive()
+    }
+}
+
+impl CallContext {
+    pub(super) fn new(call: &Arc<IncomingCall>) -> CallContext {
+        let sid = call.request.sid;
+        let session = Session::borrowed(&call.engine, call.session, sid);
+        CallContext { call: Arc::clone(call), session }
+    }
+
+    /// The request; shared with the library, cloning it copies nothing.
+    pub fn request(&self) -> &Bytes {
+        &self.call.request.request
+    }
+
+    /// The caller's session. A clone of it does not keep the session open.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Names the call between both ends, for logs and for making its effects unique.
+    pub fn call_id(&self) -> (Sid, ChannelId) {
+        (self.call.request.sid, self.call.request.channel)
+    }
+
+    /// The caller's level.
+    pub fn caller_level(&self) -> u8 {
+        self.call.request.level
+    }
+
+    /// Whether the caller gave up, or its session ended: nobody waits for the reply.
+    pub fn is_cancelled(&self) -> bool {
+        self.call.is_cancelled()
+    }
+
+    /// Time until the caller gives up; `None` when it waits for ever.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.call.remaining()
+    }
+
+    /// Sends one part of a streamed reply. What the handler returns is the last part; an empty one then only
+    /// ends the reply. Waits for room, without end but for the session's.
+    ///
+    /// Errors: `STOPPED` the caller gave up; `LOST`, `CLOSED` its session ended; `AGAIN` no room, in an
+    /// inline handler.
+    pub fn reply_part(&self, part: &[u8]) -> Result<()> {
+        self.call.reply_part(Bytes::copy_from_slice(part))
+    }
+}

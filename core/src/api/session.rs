@@ -1,0 +1,476 @@
+//! Sessions: the virtual connection with one peer, which outlives every link it runs on.
+
+use super::{Call, Channel, Payload, SessionEvent, Wait, timed_out};
+use crate::engine::{Batch, Bell, Blocking, Engine, Shard, deadline, is_inline, now};
+use bytes::{Bytes, BytesMut};
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::id::{NodeId, ObjectId, SessionId, Sid};
+use clerver_proto::node::{CallOptions, ChannelOptions, LossReport, SessionInfo, SessionState};
+use clerver_proto::object::{ObjectInfo, TaskRecord};
+use clerver_proto::time::Instant;
+use clerver_proto::wire::header::Purpose;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A session whose handle is dropped without `close` gets this long to deliver what was written.
+const DROP_TIME: Duration = Duration::from_secs(10);
+/// Room for a request rings no bell; it is looked for this often.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(5);
+/// `close` waits this much longer than the protocol, whose answer says what was left.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+struct Inner {
+    engine: Arc<Engine>,
+    id: SessionId,
+    sid: Sid,
+    peer: Option<NodeId>,
+    bell: Bell,
+    /// One of the handles that keep the session open.
+    is_counted: bool,
+    is_closed: AtomicBool,
+}
+
+/// A session with one peer. Clones are the same handle; dropping the last one closes it as [`Session::close`]
+/// does, but without waiting. Several connects to one peer share the session, which ends with the last of
+/// their handles.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.0.id).field("sid", &self.0.sid).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A handle that keeps the session open. Under the shard lock.
+    pub(super) fn counted(engine: &Arc<Engine>, shard: &mut Shard, id: SessionId) -> Result<Session> {
+        let info = shard.node.session_info(id)?;
+        let hub = shard.hub(id);
+        hub.handles += 1;
+        let bell = Arc::clone(&hub.bell);
+        Ok(Session(Arc::new(Inner {
+            engine: Arc::clone(engine),
+            id,
+            sid: info.sid,
+            peer: Some(info.peer),
+            bell,
+            is_counted: true,
+            is_closed: AtomicBool::new(false),
+        })))
+    }
+
+    /// A handle for a handler, which does not keep the session open.
+    pub(super) fn borrowed(engine: &Arc<Engine>, id: SessionId, sid: Sid) -> Session {
+        let (peer, bell) = engine.with_shard(|shard, _, _| {
+            let hub = shard.hub(id);
+            (hub.peer, Arc::clone(&hub.bell))
+        });
+        let engine = Arc::clone(engine);
+        let is_closed = AtomicBool::new(false);
+        Session(Arc::new(Inner { engine, id, sid, peer, bell, is_counted: false, is_closed }))
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.0.engine
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Shard, Instant) -> Result<R>) -> Result<R> {
+        self.0.engine.change(change)
+    }
+
+    fn block<R>(
+        &self,
+        what: &str,
+        wait: Wait,
+        attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Option<Result<R>>,
+    ) -> Result<R> {
+        let blocking = Blocking { bell: &self.0.bell, session: Some(self.0.id), wait };
+        self.0.engine.block(blocking, || timed_out(&format!("{what} with {}", self.peer()), wait), attempt)
+    }
+
+    /// The session's number in this process.
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// The session's name on the wire, the same at both ends.
+    pub fn sid(&self) -> Sid {
+        self.0.sid
+    }
+
+    /// State now; `closed` for one that is over and forgotten.
+    pub fn state(&self) -> SessionState {
+        if self.0.engine.is_forked() {
+            return SessionState::Lost;
+        }
+        let id = self.0.id;
+        self.0.engine.with_shard(|shard, _, _| state_of(shard, id))
+    }
+
+    /// What is known of the session and its peer.
+    ///
+    /// Errors: `HANDLE` when it is over and forgotten.
+    pub fn info(&self) -> Result<SessionInfo> {
+        self.change(|shard, _| shard.node.session_info(self.0.id))
+    }
+
+    /// With whom; the zero id in the handler of a call whose session was over before it began.
+    pub fn peer(&self) -> NodeId {
+        use clerver_proto::id::{HostId, ProcessId};
+        self.0.peer.unwrap_or(NodeId { host: HostId([0; 32]), process: ProcessId([0; 16]) })
+    }
+
+    /// Waits until `f` holds for the state, for at most `wait`, and answers that state. `f` runs on this
+    /// thread.
+    ///
+    /// Errors: `TIMEOUT`; `LOST`, `CLOSED` when the session ended in a state for which `f` does not hold.
+    pub fn wait_state(&self, f: impl Fn(SessionState) -> bool, wait: Wait) -> Result<SessionState> {
+        let until = deadline(wait);
+        let mut last = None;
+        loop {
+            let left = wait.map(|_| until.since(now()));
+            let state = self.block("wait for a state of the session", left, |shard, _, _| {
+                let state = state_of(shard, self.0.id);
+                (last != Some(state)).then_some(Ok(state))
+            })?;
+            if f(state) {
+                return Ok(state);
+            }
+            if state.is_final() {
+                return Err(self.end_error(state));
+            }
+            last = Some(state);
+        }
+    }
+
+    fn end_error(&self, state: SessionState) -> Error {
+        match self.loss_report() {
+            Some(report) => report.cause,
+            None if state == SessionState::Closed => {
+                Error::new(Code::Closed, format!("session with {}: it was closed", self.peer()))
+            }
+            None => Error::new(Code::Lost, format!("session with {}: it is lost", self.peer())),
+        }
+    }
+
+    /// What was lost, or left at the close; `None` before the end. Does not block.
+    pub fn loss_report(&self) -> Option<LossReport> {
+        if self.0.engine.is_forked() {
+            return None;
+        }
+        let id = self.0.id;
+        self.0.engine.with_shard(|shard, _, _| shard.hubs.get(&id).and_then(|hub| hub.report.clone()))
+    }
+
+    /// Takes the next event of this session. Blocks until there is one, for at most `wait`. The queue is
+    /// bounded (`events_max`): when it is full the oldest event is dropped and counted in
+    /// `SessionEvent::Dropped`.
+    ///
+    /// Errors: `TIMEOUT`; `END` after the last event of a session that is over.
+    pub fn next_event(&self, wait: Wait) -> Result<SessionEvent> {
+        let id = self.0.id;
+        self.block("wait for an event of the session", wait, |shard, _, _| {
+            let hub = shard.hub(id);
+            match hub.events.pop() {
+                Some(event) => Some(Ok(event)),
+                None if hub.state.is_final() => {
+                    Some(Err(Error::new(Code::End, format!("next event of session {id}: it is over"))))
+                }
+                None => None,
+            }
+        })
+    }
+
+    /// Opens a channel of messages. Does not block; the peer hears of it with the first message.
+    ///
+    /// Errors: `CHANNELS` too many are open; `DRAINING`; `LOST`, `CLOSED`; `ARG` a name above 255 bytes.
+    pub fn open(&self, name: &str) -> Result<Channel> {
+        let options = ChannelOptions { name: name.to_owned(), ..ChannelOptions::default() };
+        let channel = self.change(|shard, now| {
+            let channel = shard.node.channel_open(now, self.0.id, options.clone())?;
+            Ok((channel, shard.slot(self.0.id, channel)))
+        });
+        let (channel, slot) = channel?;
+        Ok(Channel::new(self.clone(), channel, options.name, options.bytes, slot))
+    }
+
+    /// Opens a channel. Blocks for at most `wait` while too many are open.
+    ///
+    /// Errors: as [`Session::open`]; `TIMEOUT` instead of `CHANNELS`.
+    pub fn open_with(&self, options: ChannelOptions, wait: Wait) -> Result<Channel> {
+        let id = self.0.id;
+        let (channel, slot) = self.block("open a channel", wait, |shard, now, _| {
+            match shard.node.channel_open(now, id, options.clone()) {
+                Ok(channel) => Some(Ok((channel, shard.slot(id, channel)))),
+                Err(error) if error.code == Code::Channels => None,
+                Err(error) => Some(Err(error)),
+            }
+        })?;
+        Ok(Channel::new(self.clone(), channel, options.name, options.bytes, slot))
+    }
+
+    /// Takes the next channel that the peer opened. Blocks until there is one, for at most `wait`.
+    ///
+    /// Errors: `LOST`, `CLOSED` when none will come; `TIMEOUT`.
+    pub fn accept_channel(&self, wait: Wait) -> Result<Channel> {
+        let id = self.0.id;
+        let (incoming, slot) =
+            self.block("accept a channel", wait, |shard, now, _| match shard.node.channel_accept(now, id) {
+                Ok(incoming) => {
+                    let slot = shard.slot(id, incoming.channel);
+                    Some(Ok((incoming, slot)))
+                }
+                Err(error) if error.code == Code::Again => None,
+                Err(error) => Some(Err(error)),
+            })?;
+        let is_bytes = incoming.header.purpose == Purpose::Bytes;
+        Ok(Channel::new(self.clone(), incoming.channel, incoming.header.name, is_bytes, slot))
+    }
+
+    /// Calls a service of the peer and waits for its whole reply; parts of a streamed one are joined. `wait`
+    /// is the deadline, which the handler sees too.
+    ///
+    /// Errors: as [`Call::receive`] and [`Session::call_start`].
+    pub fn call(&self, service: &str, request: &[u8], wait: Wait) -> Result<Bytes> {
+        self.check_may_wait(wait)?;
+        let until = deadline(wait);
+        let request = Bytes::copy_from_slice(request);
+        let call = loop {
+            let left = wait.map(|_| until.since(now()));
+            match self.call_begin(service, request.clone(), left) {
+                Err(error) if matches!(error.code, Code::Again | Code::Channels) && now() < until => {
+                    self.await_room(until)?;
+                }
+                result => break result?,
+            }
+        };
+        // The protocol's own deadline comes first, and tells the peer; ours is only for a clock that stands
+        // still.
+        let left = || wait.map(|_| until.since(now()) + LAST_WORD);
+        let Some(first) = call.receive(left())? else { return Ok(Bytes::new()) };
+        let Some(second) = call.receive(left())? else { return Ok(first) };
+        let mut whole = BytesMut::from(&first[..]);
+        whole.extend_from_slice(&second);
+        while let Some(part) = call.receive(left())? {
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole.freeze())
+    }
+
+    fn check_may_wait(&self, wait: Wait) -> Result<()> {
+        if is_inline() && wait != Some(Duration::ZERO) {
+            return Err(Error::new(Code::InCallback, "wait for a peer in an inline handler"));
+        }
+        Ok(())
+    }
+
+    fn await_room(&self, until: Instant) -> Result<()> {
+        let wait = Some(until.since(now()).min(LOOK_FOR_ROOM));
+        match self.block("wait for room", wait, |_, _, _| None::<Result<()>>) {
+            Err(error) if error.code == Code::Timeout => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Starts a call and does not wait for it. When nothing came after `deadline`, it is given up.
+    ///
+    /// Errors: `AGAIN` no room for the request, `CHANNELS` too many calls and channels are open; `SIZE`;
+    /// `DRAINING`; `LOST`, `CLOSED`. Then nothing was sent.
+    pub fn call_start(&self, service: &str, request: &[u8], deadline: Wait) -> Result<Call> {
+        self.call_begin(service, Bytes::copy_from_slice(request), deadline)
+    }
+
+    fn call_begin(&self, service: &str, request: Bytes, deadline: Wait) -> Result<Call> {
+        let id = self.0.id;
+        let (call, slot) = self.change(|shard, now| {
+            let call = shard.node.call_start(now, id, service, request, CallOptions { deadline })?;
+            Ok((call, shard.slot(id, call)))
+        })?;
+        Ok(Call::new(self.clone(), service, call, slot))
+    }
+
+    /// Keeps an object of a registered kind here, owned by the peer: it ends when the peer is gone, when
+    /// `ttl` passes without a touch, or when either side ends it. Does not block. On an error the payload
+    /// comes back.
+    ///
+    /// Errors: `POISONED` the session is ending; `ARG` an unknown kind; `LEVEL`; `LIMIT`.
+    pub fn attach(
+        &self,
+        kind: &str,
+        payload: Payload,
+        ttl: Option<Duration>,
+    ) -> std::result::Result<ObjectId, (Error, Payload)> {
+        if let Err(error) = self.0.engine.check_process() {
+            return Err((error, payload));
+        }
+        let id = self.0.id;
+        self.0.engine.with_shard(|shard, now, _| {
+            let attached = shard.check_open().and_then(|()| shard.node.object_attach(now, id, kind, ttl));
+            match attached {
+                Ok(object) => {
+                    shard.payloads.insert((id, object), Arc::new(payload));
+                    Ok(object)
+                }
+                Err(error) => Err((error, payload)),
+            }
+        })
+    }
+
+    /// Runs `f` on the payload of an object that is kept here, on this thread. Its destructor waits
+    /// meanwhile.
+    ///
+    /// Errors: `POISONED` its end has begun; `HANDLE` there is none.
+    pub fn with_object<R>(
+        &self,
+        object: ObjectId,
+        f: impl FnOnce(&(dyn Any + Send + Sync)) -> R,
+    ) -> Result<R> {
+        let id = self.0.id;
+        let payload = self.change(|shard, now| {
+            let payload = shard.payloads.get(&(id, object)).cloned().ok_or_else(|| no_object(object))?;
+            shard.node.object_enter(now, id, object)?;
+            Ok(payload)
+        })?;
+        // Leaves even when `f` panics, or the object could never end.
+        let visit = Visit { session: self, object, payload: Some(payload) };
+        Ok(f(&***visit.payload.as_ref().ok_or_else(|| no_object(object))?))
+    }
+
+    /// Ends an object that is kept here, before its owner does. Its destructor runs on a worker. Does not
+    /// block.
+    ///
+    /// Errors: `HANDLE`.
+    pub fn end_object(&self, object: ObjectId) -> Result<()> {
+        self.change(|shard, now| shard.node.object_end(now, self.0.id, object))
+    }
+
+    /// A sign of life for one object that the peer keeps for this end. Does not block.
+    ///
+    /// Errors: `HANDLE`; `AGAIN` no room now; `LOST`.
+    pub fn touch(&self, object: ObjectId) -> Result<()> {
+        self.change(|shard, now| shard.node.object_touch(now, self.0.id, object))
+    }
+
+    /// Leaves data, at most 16 KiB, in an object that the peer keeps for this end. Does not block.
+    ///
+    /// Errors: `HANDLE`; `SIZE`; `AGAIN` no room now; `LOST`.
+    pub fn update(&self, object: ObjectId, data: &[u8]) -> Result<()> {
+        let data = Bytes::copy_from_slice(data);
+        self.change(|shard, now| shard.node.object_update(now, self.0.id, object, data))
+    }
+
+    /// An object that the peer keeps for this end is not needed any more. Does not block.
+    ///
+    /// Errors: `HANDLE`; `AGAIN` no room now; `LOST`.
+    pub fn release(&self, object: ObjectId) -> Result<()> {
+        self.change(|shard, now| shard.node.object_release(now, self.0.id, object))
+    }
+
+    /// Objects that are kept here for the peer, the registration (object 0) first. Does not block.
+    ///
+    /// Errors: `HANDLE`.
+    pub fn objects(&self) -> Result<Vec<ObjectInfo>> {
+        self.change(|shard, _| shard.node.objects(self.0.id))
+    }
+
+    /// One line for each object that is kept here for the peer, by the `print` of its kind where there is
+    /// one. Runs that on this thread; does not block otherwise.
+    ///
+    /// Errors: `HANDLE`.
+    pub fn print_objects(&self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for info in self.objects()? {
+            let kind = self.change(|shard, _| Ok(shard.kinds.get(&info.kind).cloned()))?;
+            let print = kind.as_ref().and_then(|kind| kind.print.as_ref());
+            let text = print.and_then(|print| self.with_object(info.object, |payload| print(payload)).ok());
+            let head = format!("{} {} {:?}", info.object, info.kind, info.state);
+            lines.push(text.map_or_else(|| head.clone(), |text| format!("{head} {text}")));
+        }
+        Ok(lines)
+    }
+
+    /// Calls that were run here for the peer, oldest first; the last 256 are kept. Does not block.
+    ///
+    /// Errors: `HANDLE`.
+    pub fn history(&self) -> Result<Vec<TaskRecord>> {
+        self.change(|shard, _| shard.node.history(self.0.id))
+    }
+
+    /// Closes this handle. With the last handle the session ends: what was written is delivered first, what
+    /// was not read is dropped. Blocks until that is done, for at most `wait`. The second close does nothing.
+    ///
+    /// Errors: `TIMEOUT` or `LOST` when not everything was delivered; [`Session::loss_report`] says what.
+    pub fn close(&self, wait: Duration) -> Result<()> {
+        self.0.engine.check_process()?;
+        self.check_may_wait(Some(wait))?;
+        if self.0.is_closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let id = self.0.id;
+        match self.change(|shard, now| shard.node.session_close(now, id, wait)) {
+            // It was over already.
+            Err(error) if error.code == Code::Handle => return Ok(()),
+            result => result?,
+        }
+        let wait = if wait.is_zero() { wait } else { wait + LAST_WORD };
+        let state = self.block("close the session", Some(wait), |shard, _, _| {
+            let state = state_of(shard, id);
+            (state != SessionState::Closing).then_some(Ok(state))
+        })?;
+        if state == SessionState::Lost { Err(self.end_error(state)) } else { Ok(()) }
+    }
+}
+
+fn state_of(shard: &Shard, id: SessionId) -> SessionState {
+    shard.hubs.get(&id).map_or(SessionState::Closed, |hub| hub.state)
+}
+
+fn no_object(object: ObjectId) -> Error {
+    Error::new(Code::Handle, format!("object {object} is not kept here"))
+}
+
+/// One use of an object.
+struct Visit<'a> {
+    session: &'a Session,
+    object: ObjectId,
+    payload: Option<Arc<Payload>>,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        // First let go, then say so: the destructor gets the payload for itself.
+        self.payload = None;
+        let (id, object) = (self.session.id(), self.object);
+        // An error means that the node has closed.
+        let _ = self.session.change(|shard, now| shard.node.object_leave(now, id, object));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.engine.is_forked() {
+            // The child runs no destructor of the parent's things.
+            std::mem::forget(Arc::clone(&self.engine));
+            return;
+        }
+        if !self.is_counted {
+            return;
+        }
+        let (id, is_closed) = (self.id, self.is_closed.load(Ordering::Acquire));
+        self.engine.with_shard(|shard, now, batch| {
+            if !is_closed {
+                // An error means that it is over already.
+                let _ = shard.node.session_close(now, id, DROP_TIME);
+                shard.drain(now, batch);
+            }
+            if let Some(hub) = shard.hubs.get_mut(&id) {
+                hub.handles = hub.handles.saturating_sub(1);
+            }
+            shard.drop_if_unused(id);
+        });
+    }
+}

@@ -1,0 +1,281 @@
+//! Listeners, and who is let in to a handshake: bounded in number, in time, and in rate per source.
+//!
+//! Whether a peer is trusted is decided after its handshake, by the protocol. Invariant: what a stranger can
+//! make this node hold before that is bounded by `handshakes_max` and the size of the table of sources.
+
+use super::driver::{Driver, Source, Timer};
+use super::event::LogLevel;
+use super::handshake::{FIRST_BYTE_TIME, Handshake, Origin};
+use super::{Engine, clock};
+use crate::address::{Address, is_local_peer};
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::time::Instant;
+use mio::Interest;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that wait in the kernel.
+const BACKLOG: i32 = 1024;
+/// Connections accepted from one listener before others get a turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Pause after the system refused to accept, such as for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Sources whose rate is remembered; when there are more, the one seen longest ago is forgotten.
+const SOURCES_MAX: usize = 4096;
+
+/// An open listener.
+pub(super) struct Listener {
+    socket: TcpListener,
+    level_min: u8,
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Connections per source address: a bucket of tokens for each.
+#[derive(Debug, Default)]
+pub(super) struct SourceRates {
+    buckets: BTreeMap<IpAddr, (f64, Instant)>,
+}
+
+impl SourceRates {
+    /// Whether this source may open one more connection now.
+    pub(super) fn admit(&mut self, source: IpAddr, per_s: u64, now: Instant) -> bool {
+        let source = network_of(source);
+        if self.buckets.len() >= SOURCES_MAX && !self.buckets.contains_key(&source) {
+            let oldest = self.buckets.iter().min_by_key(|(_, (_, at))| *at).map(|(source, _)| *source);
+            oldest.map(|oldest| self.buckets.remove(&oldest));
+        }
+        let burst = 2.0 * per_s as f64;
+        let (tokens, at) = self.buckets.entry(source).or_insert((burst, now));
+        *tokens = (*tokens + now.since(*at).as_secs_f64() * per_s as f64).min(burst);
+        *at = now;
+        let is_admitted = *tokens >= 1.0;
+        *tokens -= f64::from(u8::from(is_admitted));
+        is_admitted
+    }
+}
+
+/// Whoever has a v6 address has a whole /64 of them.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+/// Opens a listening socket. Blocks for the resolver when the address is a name.
+///
+/// Errors: `ARG`, `RESOLVE`, `IN_USE`, `SYSTEM`.
+pub(crate) fn bind(text: &str) -> Result<(TcpListener, SocketAddr)> {
+    let address: Address = text.parse()?;
+    let resolve = |why: String| Error::new(Code::Resolve, format!("listen on {text}: {why}"));
+    let mut found =
+        (address.host.as_str(), address.port).to_socket_addrs().map_err(|e| resolve(e.to_string()))?;
+    let place = found.next().ok_or_else(|| resolve("the name has no address".into()))?;
+    let listener = open_listener(place).map_err(|error| bind_failed(text, place, &error))?;
+    let place = listener.local_addr().map_err(|error| bind_failed(text, place, &error))?;
+    Ok((listener, place))
+}
+
+fn open_listener(place: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(place), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if place.is_ipv6() && place.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&place.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_failed(text: &str, place: SocketAddr, error: &io::Error) -> Error {
+    let what = format!("listen on {text} ({place}): {error}");
+    match error.kind() {
+        ErrorKind::AddrInUse => Error::new(Code::InUse, what).with_remedy(format!(
+            "choose another port, or find the process that has it: ss -ltnp 'sport = :{}'",
+            place.port()
+        )),
+        ErrorKind::PermissionDenied => {
+            let remedy = "choose a port above 1023, or give the program CAP_NET_BIND_SERVICE";
+            Error::new(Code::System, what).with_remedy(remedy)
+        }
+        ErrorKind::AddrNotAvailable => {
+            let remedy = "use an address of this machine; \"ip address\" lists them";
+            Error::new(Code::Argument, what).with_remedy(remedy)
+        }
+        _ => Error::new(Code::System, what),
+    }
+}
+
+impl Driver {
+    pub(super) fn listen(&mut self, engine: &Arc<Engine>, socket: TcpListener, level_min: u8) {
+        let token = self.token();
+        if let Err(error) = self.watch(socket.as_raw_fd(), token, Interest::READABLE) {
+            engine.log(LogLevel::Error, || format!("watch a listener: {error}"));
+            return;
+        }
+        self.sources.insert(token, Source::Listener(Listener { socket, level_min }));
+        self.accept(engine, token);
+    }
+
+    pub(super) fn stop_listening(&mut self) {
+        for token in self.listeners() {
+            self.remove(token);
+        }
+    }
+
+    fn listeners(&self) -> Vec<usize> {
+        let is_listener = |source: &Source| matches!(source, Source::Listener(_));
+        self.sources.iter().filter(|(_, source)| is_listener(source)).map(|(&token, _)| token).collect()
+    }
+
+    /// Accepts again everywhere: a handshake ended, or a pause is over.
+    pub(super) fn accept_all(&mut self, engine: &Arc<Engine>) {
+        for token in self.listeners() {
+            self.accept(engine, token);
+        }
+    }
+
+    pub(super) fn accept(&mut self, engine: &Arc<Engine>, token: usize) {
+        let now = clock::now();
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(Source::Listener(listener)) = self.sources.get(&token) else { return };
+            if self.admitted >= engine.handshakes_max() {
+                // The rest waits in the kernel's backlog; the end of a handshake comes back here.
+                return;
+            }
+            let level_min = listener.level_min;
+            match listener.socket.accept() {
+                Ok((socket, peer)) => self.admit(engine, socket, peer, level_min, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    engine.log(LogLevel::Error, || {
+                        format!("accept a connection: {error}; again in {} ms", PAUSE.as_millis())
+                    });
+                    return self.timers.set(Timer::Accept, now + PAUSE);
+                }
+            }
+        }
+        self.timers.set(Timer::Accept, now);
+    }
+
+    fn admit(
+        &mut self,
+        engine: &Arc<Engine>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        level_min: u8,
+        now: Instant,
+    ) {
+        let is_local = socket.local_addr().is_ok_and(|own| is_local_peer(peer.ip(), own.ip()));
+        // Who is on this machine can stop this process by other means.
+        if !is_local && !self.rates.admit(peer.ip(), engine.settings.source_rate_per_s, now) {
+            engine.log(LogLevel::Debug, || format!("connection from {peer} closed: too many per second"));
+            return;
+        }
+        let with = format!("{peer}");
+        let prepared = socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true));
+        let made = prepared
+            .map_err(|error| Error::new(Code::LinkFailed, format!("accept from {with}: {error}")))
+            .and_then(|()| engine.tls.accept(&with));
+        let tls = match made {
+            Ok(tls) => tls,
+            Err(error) => return engine.log(LogLevel::Warn, || error.to_string()),
+        };
+        let token = self.token();
+        if let Err(error) = self.watch(socket.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE) {
+            return engine.log(LogLevel::Warn, || format!("accept from {with}: {error}"));
+        }
+        self.admitted += 1;
+        let origin = Origin::Accepted { level_min, until: now + engine.handshake_time() };
+        self.timers.set(Timer::Handshake(token), now + FIRST_BYTE_TIME.min(engine.handshake_time()));
+        let handshake = Handshake::new(socket, tls, with, is_local, origin);
+        self.sources.insert(token, Source::Handshake(Box::new(handshake)));
+    }
+}
+
+/// Errors of accept(2) that tell of a connection that broke before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use ErrorKind::*;
+    matches!(
+        error.kind(),
+        Interrupted
+            | ConnectionAborted
+            | ConnectionReset
+            | TimedOut
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+    ) || error.raw_os_error() == Some(libc::EPROTO)
+}
+
+impl Engine {
+    fn handshakes_max(&self) -> usize {
+        match self.settings.handshakes_max {
+            0 => 4 * std::thread::available_parallelism().map_or(1, usize::from),
+            given => usize::try_from(given).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(super) fn handshake_time(&self) -> Duration {
+        Duration::from_millis(self.settings.handshake_ms)
+    }
+
+    /// Accepts connections at `host:port` from peers of at least `level_min`.
+    pub(crate) fn listen(&self, address: &str, level_min: u8) -> Result<SocketAddr> {
+        let (listener, place) = bind(address)?;
+        self.post(super::command::Command::Listen { listener, level_min });
+        Ok(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_gets_its_burst_then_its_rate() {
+        let mut rates = SourceRates::default();
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        let start = Instant(1_000_000_000_000);
+        let admitted = (0..100).filter(|_| rates.admit(source, 10, start)).count();
+        assert_eq!(admitted, 20);
+        assert!(rates.admit(source, 10, start + Duration::from_millis(100)));
+        assert!(!rates.admit(source, 10, start + Duration::from_millis(100)));
+        assert!(rates.admit("192.0.2.2".parse().unwrap(), 10, start), "another source has its own");
+    }
+
+    #[test]
+    fn a_v6_source_is_its_network_and_the_table_is_bounded() {
+        let mut rates = SourceRates::default();
+        let now = Instant(1);
+        for host in 0..3u128 {
+            let source = IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | host));
+            assert_eq!(rates.admit(source, 1, now), host < 2);
+        }
+        for network in 0..2 * SOURCES_MAX as u128 {
+            rates.admit(IpAddr::V6(Ipv6Addr::from_bits(network << 64)), 1, now);
+        }
+        assert_eq!(rates.buckets.len(), SOURCES_MAX);
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_the_way_to_its_owner() {
+        let (_listener, place) = bind("127.0.0.1:0").unwrap();
+        let error = bind(&place.to_string()).unwrap_err();
+        assert_eq!(error.code, Code::InUse);
+        assert!(error.message.contains(&place.to_string()), "{error}");
+        assert!(error.remedy().contains(&format!("sport = :{}", place.port())), "{error}");
+    }
+}

@@ -1,0 +1,34 @@
+//! What other threads ask of the one that drives a shard's sockets.
+
+use super::link::Link;
+use super::service::IncomingCall;
+use clerver_proto::error::{Error, Result};
+use clerver_proto::id::{AttemptId, HostId, LinkId};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// A request to the driver; it answers by inputs to the protocol.
+pub(crate) enum Command {
+    /// Resolve and dial this address.
+    Dial { attempt: AttemptId, address: String, expected: Option<HostId> },
+    /// The names of a dial were looked up.
+    Resolved { attempt: AttemptId, result: Result<Vec<SocketAddr>> },
+    /// The dial is not wanted any more.
+    CancelDial(AttemptId),
+    /// Accept connections here, from peers of at least this level.
+    Listen { listener: TcpListener, level_min: u8 },
+    /// Accept no more connections anywhere.
+    StopListening,
+    /// Go on sending.
+    Flush(Arc<Link>),
+    /// This link has to be closed soon, whether its peer reads or not.
+    HangUp(LinkId),
+    /// All was sent after a hang-up.
+    Finished(LinkId),
+    /// Sending failed.
+    Failed(LinkId, Error),
+    /// Run this handler on the driving thread.
+    Run(Arc<IncomingCall>),
+    /// Look at the flags of the engine.
+    Look,
+}

@@ -1,0 +1,247 @@
+//! What a program is told without asking: events of a node and of a session, and lines for its log.
+
+use bytes::Bytes;
+use clerver_proto::error::{Code, Error};
+use clerver_proto::id::{ChannelId, HostId, LinkName, NodeId, ObjectId, SessionId};
+use clerver_proto::node::{LossReport, SessionState};
+use clerver_proto::wire::Role;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How important a log line is; a lower one is more important.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed and will not mend itself.
+    Error,
+    /// Somebody should look at it.
+    Warn,
+    /// What an operator wants to see.
+    Info,
+    /// What a developer wants to see.
+    Debug,
+}
+
+/// Something about the node as a whole.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// A connect of this node reached a session.
+    Connected {
+        /// The session.
+        session: SessionId,
+        /// With whom.
+        peer: NodeId,
+        /// Whether another connect, or the peer, had made it already.
+        shared: bool,
+    },
+    /// A connect gave up.
+    ConnectFailed {
+        /// The addresses as the user gave them.
+        address: String,
+        /// The last failure.
+        why: Error,
+    },
+    /// A dial failed and will be repeated.
+    DialRetry {
+        /// The addresses as the user gave them; empty when a live session redials.
+        address: String,
+        /// What happened.
+        why: Error,
+        /// Until the next one.
+        after: Duration,
+    },
+    /// A peer made a session with this node; `Node::accept` gives it out.
+    Accepted {
+        /// The session.
+        session: SessionId,
+        /// With whom.
+        peer: NodeId,
+    },
+    /// A link was refused, here or by the peer. The error's remedy has the command that would allow it.
+    Refused {
+        /// The host that TLS proved.
+        peer: HostId,
+        /// Why.
+        why: Error,
+    },
+    /// A host was pinned on first use under the name that the user gave.
+    Pinned {
+        /// The name.
+        name: String,
+        /// The host.
+        host: HostId,
+    },
+    /// This node's own host id was used from another machine.
+    OwnIdElsewhere {
+        /// The address it came from.
+        address: String,
+    },
+    /// The state of a session changed.
+    SessionState {
+        /// The session.
+        session: SessionId,
+        /// Before.
+        from: SessionState,
+        /// Now.
+        to: SessionState,
+        /// Why.
+        why: String,
+    },
+    /// A notice of the protocol.
+    Notice {
+        /// What.
+        text: String,
+    },
+    /// The queue was full: this many older events were dropped before this one.
+    Dropped(u64),
+}
+
+/// Something about one session.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SessionEvent {
+    /// The state changed.
+    State {
+        /// Before.
+        from: SessionState,
+        /// Now.
+        to: SessionState,
+        /// Why.
+        why: String,
+    },
+    /// Continuity is broken; the only event after which data may be missing.
+    Lost(Box<LossReport>),
+    /// Ended in good order; the report lists what was never taken.
+    Closed(Box<LossReport>),
+    /// A link joined the session.
+    LinkAttached {
+        /// Its name at both ends.
+        name: LinkName,
+        /// What it carries.
+        role: Role,
+    },
+    /// A link left the session.
+    LinkEnded {
+        /// Its name at both ends.
+        name: LinkName,
+        /// Why.
+        why: Error,
+    },
+    /// The wall clocks of the two machines differ.
+    Skew {
+        /// Peer's clock minus ours, in milliseconds.
+        milliseconds: i64,
+    },
+    /// The peer drains: it takes no new channels and calls.
+    PeerDrains,
+    /// The peer opened a channel; `Session::accept_channel` gives it out.
+    Opened(ChannelId),
+    /// There is room to open a channel again after `CHANNELS`.
+    Openable,
+    /// The peer keeps an object for this end.
+    ObjectAttached {
+        /// Which.
+        object: ObjectId,
+        /// Its kind.
+        kind: String,
+    },
+    /// An object that the peer kept for this end is over.
+    ObjectEnded {
+        /// Which.
+        object: ObjectId,
+        /// Why.
+        code: Code,
+    },
+    /// The owner left data in an object that is kept here.
+    ObjectUpdated {
+        /// Which.
+        object: ObjectId,
+        /// The data.
+        data: Bytes,
+    },
+    /// An object that was put aside for an ended session is alive again, as an object of this one.
+    ObjectRevived {
+        /// What it is here.
+        object: ObjectId,
+        /// The session that it came from.
+        from: SessionId,
+        /// What it was there.
+        was: ObjectId,
+    },
+    /// The grace is over and this object still waits for a handler.
+    ObjectStuck {
+        /// Which.
+        object: ObjectId,
+    },
+    /// The queue was full: this many older events were dropped before this one.
+    Dropped(u64),
+}
+
+/// An event that can say how many were dropped before it.
+pub(crate) trait Overflow {
+    fn dropped(count: u64) -> Self;
+}
+
+impl Overflow for NodeEvent {
+    fn dropped(count: u64) -> NodeEvent {
+        NodeEvent::Dropped(count)
+    }
+}
+
+impl Overflow for SessionEvent {
+    fn dropped(count: u64) -> SessionEvent {
+        SessionEvent::Dropped(count)
+    }
+}
+
+/// A bounded queue; when it is full the oldest event is dropped, and counted.
+#[derive(Debug)]
+pub(crate) struct EventQueue<T> {
+    events: VecDeque<T>,
+    events_max: usize,
+    dropped: u64,
+}
+
+impl<T: Overflow> EventQueue<T> {
+    pub(crate) fn new(events_max: usize) -> EventQueue<T> {
+        EventQueue { events: VecDeque::new(), events_max: events_max.max(1), dropped: 0 }
+    }
+
+    pub(crate) fn push(&mut self, event: T) {
+        if self.events.len() >= self.events_max {
+            self.events.pop_front();
+            self.dropped += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// The oldest event, or first how many are missing before it.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        if self.dropped > 0 {
+            return Some(T::dropped(std::mem::take(&mut self.dropped)));
+        }
+        self.events.pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.dropped == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_drops_the_oldest_and_says_so() {
+        let mut queue = EventQueue::new(2);
+        for text in ["a", "b", "c", "d"] {
+            queue.push(NodeEvent::Notice { text: text.into() });
+        }
+        assert!(matches!(queue.pop(), Some(NodeEvent::Dropped(2))));
+        for wanted in ["c", "d"] {
+            assert!(matches!(queue.pop(), Some(NodeEvent::Notice { text }) if text == wanted));
+        }
+        assert!(queue.pop().is_none() && queue.is_empty());
+    }
+}

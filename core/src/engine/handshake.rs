@@ -1,0 +1,237 @@
+//! The TLS handshake of one connection, dialled or accepted, until it is a link.
+//!
+//! It proves keys; whether the dialled name belongs to the key is asked of the trust store here, whether an
+//! accepted peer is authorised is decided by the protocol. Invariants: nothing is read for TLS before the
+//! first byte says TLS; every handshake has a deadline.
+
+use super::driver::{Driver, Source, Timer};
+use super::event::{LogLevel, NodeEvent};
+use super::link::{Link, empty};
+use super::{Engine, clock, descriptor};
+use crate::tls::{HandshakeState, TlsLink};
+use crate::trust::Pinned;
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::id::{AttemptId, HostId, LinkId};
+use clerver_proto::node::{Input, LinkInfo};
+use clerver_proto::time::Instant;
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An accepted connection has to say something within this time.
+pub(super) const FIRST_BYTE_TIME: Duration = Duration::from_secs(5);
+/// The first byte of TLS.
+const TLS_FIRST_BYTE: u8 = 0x16;
+
+/// Where a connection came from.
+pub(super) enum Origin {
+    /// Dialled; `name` is what the user calls it, which is what gets pinned.
+    Dialled { attempt: AttemptId, name: String, expected: Option<HostId> },
+    /// Accepted by a listener that asks for a level.
+    Accepted { level_min: u8, until: Instant },
+}
+
+/// See the module.
+pub(super) struct Handshake {
+    socket: TcpStream,
+    tls: TlsLink,
+    with: String,
+    is_local: bool,
+    origin: Origin,
+    has_spoken: bool,
+    unsent: Vec<u8>,
+}
+
+impl AsRawFd for Handshake {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+enum Step {
+    Wait,
+    Done { peer: HostId, exporter: [u8; 32] },
+}
+
+impl Handshake {
+    pub(super) fn new(
+        socket: TcpStream,
+        tls: TlsLink,
+        with: String,
+        is_local: bool,
+        origin: Origin,
+    ) -> Handshake {
+        let has_spoken = matches!(origin, Origin::Dialled { .. });
+        Handshake { socket, tls, with, is_local, origin, has_spoken, unsent: Vec::new() }
+    }
+
+    fn advance(&mut self, cipher: &mut Vec<u8>) -> Result<Step> {
+        if !self.has_spoken && !self.check_first_byte()? {
+            return Ok(Step::Wait);
+        }
+        loop {
+            let result = self.tls.handshake();
+            // Even after an error there may be an alert that tells the peer why.
+            self.unsent.extend(self.tls.take_output());
+            let is_sent = self.send();
+            match (result?, is_sent?) {
+                (HandshakeState::Done { peer, exporter }, true) => return Ok(Step::Done { peer, exporter }),
+                (_, false) => return Ok(Step::Wait),
+                (HandshakeState::InProgress, true) => {}
+            }
+            empty(cipher);
+            match descriptor::receive(self.socket.as_fd(), cipher) {
+                Ok(0) => self.tls.feed_end(),
+                Ok(_) => self.tls.feed(cipher),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Wait),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    /// False while there is none.
+    fn check_first_byte(&mut self) -> Result<bool> {
+        let mut first = [0];
+        let refuse =
+            |what: &str| Err(Error::new(Code::Protocol, format!("connection from {}: {what}", self.with)));
+        match self.socket.peek(&mut first) {
+            Ok(0) => refuse("it was closed before it said anything"),
+            Ok(_) if first[0] == TLS_FIRST_BYTE => {
+                self.has_spoken = true;
+                Ok(true)
+            }
+            Ok(_) if first[0].is_ascii_uppercase() => {
+                refuse("it speaks HTTP, which this version does not serve")
+            }
+            Ok(_) => refuse("it does not speak TLS"),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// False when the socket is full.
+    fn send(&mut self) -> Result<bool> {
+        while !self.unsent.is_empty() {
+            match (&self.socket).write(&self.unsent) {
+                Ok(size) => drop(self.unsent.drain(..size)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        Ok(true)
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Error {
+        Error::new(Code::LinkFailed, format!("TLS handshake with {}: {error}", self.with))
+    }
+}
+
+impl Driver {
+    /// Something happened at the socket of a handshake.
+    pub(super) fn shake(&mut self, engine: &Arc<Engine>, token: usize) {
+        let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token) else { return };
+        let was_silent = !handshake.has_spoken;
+        match handshake.advance(&mut self.cipher) {
+            Ok(Step::Wait) => {
+                if let (true, true, Origin::Accepted { until, .. }) =
+                    (was_silent, handshake.has_spoken, &handshake.origin)
+                {
+                    self.timers.set(Timer::Handshake(token), *until);
+                }
+            }
+            Ok(Step::Done { peer, exporter }) => self.establish(engine, token, peer, exporter),
+            Err(why) => self.handshake_failed(engine, token, why),
+        }
+    }
+
+    pub(super) fn handshake_due(&mut self, engine: &Arc<Engine>, token: usize) {
+        let Some(Source::Handshake(handshake)) = self.sources.get(&token) else { return };
+        let what = format!("TLS handshake with {}: it took too long", handshake.with);
+        self.handshake_failed(engine, token, Error::new(Code::Admission, what));
+    }
+
+    fn handshake_failed(&mut self, engine: &Arc<Engine>, token: usize, why: Error) {
+        let Some(Source::Handshake(handshake)) = self.remove(token) else { return };
+        match handshake.origin {
+            Origin::Dialled { attempt, .. } => self.dial_step_failed(engine, attempt, token, why),
+            Origin::Accepted { .. } => {
+                engine.log(LogLevel::Info, || why.to_string());
+                self.left_admission(engine);
+            }
+        }
+    }
+
+    fn left_admission(&mut self, engine: &Arc<Engine>) {
+        self.admitted -= 1;
+        self.accept_all(engine);
+    }
+
+    fn establish(&mut self, engine: &Arc<Engine>, token: usize, peer: HostId, exporter: [u8; 32]) {
+        let Some(Source::Handshake(handshake)) = self.sources.get(&token) else { return };
+        let is_local = handshake.is_local;
+        let info = match &handshake.origin {
+            Origin::Dialled { attempt, name, expected } => {
+                if let Err(why) = engine.check_dialled(name, *expected, peer) {
+                    return self.handshake_failed(engine, token, why);
+                }
+                let dialled = Some(*attempt);
+                LinkInfo { dialled, peer, exporter, peer_is_local: is_local, pinned: true, level_min: 0 }
+            }
+            Origin::Accepted { level_min, .. } => {
+                let level_min = *level_min;
+                LinkInfo { dialled: None, peer, exporter, peer_is_local: is_local, pinned: false, level_min }
+            }
+        };
+        self.become_link(engine, token, info);
+    }
+
+    fn become_link(&mut self, engine: &Arc<Engine>, token: usize, info: LinkInfo) {
+        let Some(Source::Handshake(handshake)) = self.sources.remove(&token) else { return };
+        self.timers.clear(Timer::Handshake(token));
+        let Handshake { socket, tls, with, .. } = *handshake;
+        let fd = socket.as_raw_fd();
+        let id = LinkId(token as u64);
+        let link = Arc::new(Link::new(id, with, socket, tls, engine.beat(), clock::now()));
+        // Watching for room is only worth its wake-ups while the socket is full.
+        if let Err(error) =
+            self.poll.registry().reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE)
+        {
+            engine.log(LogLevel::Error, || format!("watch the link with {}: {error}", link.with));
+        }
+        self.sources.insert(token, Source::Link(Arc::clone(&link)));
+        match info.dialled {
+            Some(attempt) => self.dial_done(attempt, token),
+            None => self.left_admission(engine),
+        }
+        engine.with_shard(|shard, now, batch| {
+            shard.links.insert(id, Arc::clone(&link));
+            shard.input(now, Input::LinkUp { link: id, info: Box::new(info) }, batch);
+            shard.input(now, Input::Writable { link: id, bytes: link.first_grant() }, batch);
+        });
+        self.read_first(engine, token);
+    }
+}
+
+impl Engine {
+    fn beat(&self) -> Duration {
+        Duration::from_millis(self.settings.beat_ms)
+    }
+
+    /// Asks the trust store whether this host may answer under the name; a new one is pinned, which blocks
+    /// for a disk write once per name.
+    fn check_dialled(self: &Arc<Self>, name: &str, expected: Option<HostId>, peer: HostId) -> Result<()> {
+        let pinned = self.trust.lock().check_dial(name, expected, peer)?;
+        if pinned == Pinned::New {
+            self.log(LogLevel::Warn, || format!("first contact with {name}: pinned to host {peer}"));
+            let event = NodeEvent::Pinned { name: name.to_string(), host: peer };
+            self.with_shard(|shard, _, batch| shard.tell(event, batch));
+        }
+        Ok(())
+    }
+}

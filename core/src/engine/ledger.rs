@@ -1,0 +1,252 @@
+//! What the events of the protocol mean to those who wait: the part of a shard that applications see.
+//!
+//! Invariant: events are queued under the shard lock, so every queue has the order of the protocol; whoever
+//! waits is woken after the lock is free, and looks again under it.
+
+use super::event::{LogLevel, NodeEvent, SessionEvent};
+use super::service::Running;
+use super::shard::{Batch, CallWork, Chore, Connecting, ObjectWork, Shard, not_run};
+use clerver_proto::error::Code;
+use clerver_proto::id::{ChannelId, LinkId, NodeId, SessionId};
+use clerver_proto::node::{CallRequest, Event, LossReport, SessionEvent as Told, SessionState};
+use std::sync::Arc;
+
+/// Ended sessions that wait for `accept`; then the oldest go unread.
+const ENDED_WAITING_MAX: usize = 256;
+
+impl Shard {
+    pub(super) fn note(&mut self, event: Event, batch: &mut Batch) {
+        match event {
+            Event::Connected { connector, session, shared } => {
+                let peer = self.meet(session);
+                if let Some(connecting) = self.connecting.get_mut(&connector) {
+                    connecting.result = Some(Ok(session));
+                    batch.bells.push(Arc::clone(&connecting.bell));
+                }
+                if let Some(peer) = peer {
+                    self.tell(NodeEvent::Connected { session, peer, shared }, batch);
+                }
+            }
+            Event::ConnectFailed { connector, why } => {
+                let address = match self.connecting.get_mut(&connector) {
+                    Some(connecting) => {
+                        connecting.result = Some(Err(why.clone()));
+                        batch.bells.push(Arc::clone(&connecting.bell));
+                        connecting.address.clone()
+                    }
+                    None => String::new(),
+                };
+                self.tell(NodeEvent::ConnectFailed { address, why }, batch);
+            }
+            Event::DialRetry { connector, why, after } => {
+                let address = match self.connecting.get_mut(&connector) {
+                    Some(connecting) => {
+                        connecting.last_failure = Some(why.clone());
+                        connecting.address.clone()
+                    }
+                    None => String::new(),
+                };
+                let line = format!("dial of {address} failed, again after {} ms: {why}", after.as_millis());
+                batch.lines.push((LogLevel::Info, line));
+                self.tell(NodeEvent::DialRetry { address, why, after }, batch);
+            }
+            Event::Accepted { session, peer } => {
+                self.meet(session);
+                self.hub(session).peer = Some(peer);
+                self.accepted.push_back(session);
+                batch.bells.push(Arc::clone(&self.accept_bell));
+                self.tell(NodeEvent::Accepted { session, peer }, batch);
+            }
+            Event::Refused { peer, why } => {
+                batch.lines.push((LogLevel::Warn, format!("a link with host {peer} was refused: {why}")));
+                self.tell(NodeEvent::Refused { peer, why }, batch);
+            }
+            Event::OwnIdElsewhere { link } => self.note_own_id_elsewhere(link, batch),
+            Event::Session { session, event } => self.note_session(session, event, batch),
+            Event::Forgotten { session } => self.note_forgotten(session),
+            Event::Notice { text } => {
+                batch.lines.push((LogLevel::Info, text.clone()));
+                self.tell(NodeEvent::Notice { text }, batch);
+            }
+        }
+    }
+
+    /// Queues an event of the node.
+    pub(crate) fn tell(&mut self, event: NodeEvent, batch: &mut Batch) {
+        self.events.push(event);
+        batch.has_events = true;
+        batch.bells.push(Arc::clone(&self.event_bell));
+    }
+
+    fn meet(&mut self, session: SessionId) -> Option<NodeId> {
+        let peer = self.node.session_info(session).ok().map(|info| (info.peer, info.state));
+        let hub = self.hub(session);
+        if let Some((peer, state)) = peer {
+            hub.peer = Some(peer);
+            hub.state = state;
+        }
+        hub.peer
+    }
+
+    fn note_own_id_elsewhere(&mut self, link: LinkId, batch: &mut Batch) {
+        let address = self.links.get(&link).map_or_else(String::new, |link| link.with.clone());
+        let line = format!("the own host id was used from {address}, another machine: is the key copied?");
+        batch.lines.push((LogLevel::Warn, line));
+        self.tell(NodeEvent::OwnIdElsewhere { address }, batch);
+    }
+
+    fn note_forgotten(&mut self, session: SessionId) {
+        self.accepted.retain(|&waiting| waiting != session);
+        if let Some(hub) = self.hubs.get_mut(&session) {
+            hub.is_forgotten = true;
+            if !hub.state.is_final() {
+                hub.state = SessionState::Closed;
+            }
+        }
+        self.drop_if_unused(session);
+    }
+
+    fn note_session(&mut self, session: SessionId, event: Told, batch: &mut Batch) {
+        match event {
+            Told::State { from, to, why } => self.note_state(session, from, to, why, batch),
+            Told::Lost(report) => {
+                self.keep_report(session, &report);
+                self.tell_session(session, SessionEvent::Lost(report), batch);
+            }
+            Told::Closed(report) => {
+                self.keep_report(session, &report);
+                self.tell_session(session, SessionEvent::Closed(report), batch);
+            }
+            Told::LinkAttached { name, link: _, role } => {
+                self.tell_session(session, SessionEvent::LinkAttached { name, role }, batch);
+            }
+            Told::LinkEnded { name, why } => {
+                self.tell_session(session, SessionEvent::LinkEnded { name, why }, batch);
+            }
+            Told::Skew { milliseconds } => {
+                self.tell_session(session, SessionEvent::Skew { milliseconds }, batch);
+            }
+            Told::PeerDrains => self.tell_session(session, SessionEvent::PeerDrains, batch),
+            Told::Opened(channel) => self.tell_session(session, SessionEvent::Opened(channel), batch),
+            Told::Openable => self.tell_session(session, SessionEvent::Openable, batch),
+            Told::Readable(channel) => {
+                if let Some(slot) = self.hubs.get(&session).and_then(|hub| hub.slots.get(&channel)) {
+                    batch.bells.push(Arc::clone(&slot.readable));
+                }
+            }
+            Told::Writable(channel) => {
+                if let Some(slot) = self.hubs.get(&session).and_then(|hub| hub.slots.get(&channel)) {
+                    batch.bells.push(Arc::clone(&slot.writable));
+                }
+            }
+            Told::Call(request) => self.note_call(session, request, batch),
+            Told::CallCancelled(call) => {
+                if let Some(running) = self.running.get(&(session, call)) {
+                    running.cancel();
+                }
+            }
+            Told::ObjectAttached { object, kind } => {
+                self.tell_session(session, SessionEvent::ObjectAttached { object, kind }, batch);
+            }
+            Told::ObjectEnded { object, code } => {
+                self.tell_session(session, SessionEvent::ObjectEnded { object, code }, batch);
+            }
+            Told::ObjectUpdated { object, data } => {
+                self.tell_session(session, SessionEvent::ObjectUpdated { object, data }, batch);
+            }
+            Told::ObjectAction { object, kind, action } => {
+                let callbacks = self.kinds.get(&kind).cloned();
+                batch.objects.push(ObjectWork { session, object, kind: callbacks, kind_name: kind, action });
+            }
+            Told::ObjectRevived { object, from, was } => {
+                if let Some(payload) = self.payloads.remove(&(from, was)) {
+                    self.payloads.insert((session, object), payload);
+                }
+                self.tell_session(session, SessionEvent::ObjectRevived { object, from, was }, batch);
+            }
+            Told::ObjectStuck { object } => {
+                let line =
+                    format!("object {object} of session {session} waits for a handler beyond its grace");
+                batch.lines.push((LogLevel::Warn, line));
+                self.tell_session(session, SessionEvent::ObjectStuck { object }, batch);
+            }
+        }
+    }
+
+    fn note_state(
+        &mut self,
+        session: SessionId,
+        from: SessionState,
+        to: SessionState,
+        why: String,
+        batch: &mut Batch,
+    ) {
+        let hub = self.hub(session);
+        hub.state = to;
+        if to.is_final() {
+            hub.ring_all(batch);
+        }
+        let line = format!("session {session}: {} -> {}: {why}", from.name(), to.name());
+        batch.lines.push((LogLevel::Info, line));
+        self.tell_session(session, SessionEvent::State { from, to, why: why.clone() }, batch);
+        self.tell(NodeEvent::SessionState { session, from, to, why }, batch);
+        if to.is_final() {
+            let calls = (session, ChannelId(0))..=(session, ChannelId(u64::MAX));
+            self.running.range(calls).for_each(|(_, running)| running.cancel());
+            let is_over = |connecting: &Connecting| connecting.session == Some(session);
+            self.connecting.retain(|_, connecting| !is_over(connecting));
+            self.bound_accepted();
+            self.drop_if_unused(session);
+        }
+    }
+
+    /// A node that never asks for its sessions must not keep all that ever ended.
+    fn bound_accepted(&mut self) {
+        let ended = |shard: &Shard, session: SessionId| {
+            shard.hubs.get(&session).is_none_or(|hub| hub.state.is_final())
+        };
+        let waiting: Vec<SessionId> =
+            self.accepted.iter().copied().filter(|&session| ended(self, session)).collect();
+        for &session in waiting.iter().take(waiting.len().saturating_sub(ENDED_WAITING_MAX)) {
+            self.accepted.retain(|&known| known != session);
+            self.drop_if_unused(session);
+        }
+    }
+
+    fn keep_report(&mut self, session: SessionId, report: &LossReport) {
+        let hub = self.hub(session);
+        hub.report = Some(report.clone());
+        let peer = hub.peer;
+        if let Some(endings) = &mut self.endings {
+            endings.push((session, peer, report.clone()));
+        }
+    }
+
+    fn tell_session(&mut self, session: SessionId, event: SessionEvent, batch: &mut Batch) {
+        let hub = self.hub(session);
+        hub.events.push(event);
+        batch.bells.push(Arc::clone(&hub.bell));
+    }
+
+    fn note_call(&mut self, session: SessionId, request: Box<CallRequest>, batch: &mut Batch) {
+        let (call, name) = (request.channel, &request.service);
+        let Some(service) = self.services.get(name).cloned() else {
+            let why = not_run(name, Code::NoService, "it was withdrawn");
+            self.chores.push_back(Chore::Refuse(session, call, why));
+            return;
+        };
+        if self.blocked_on == Some(session) {
+            let why = not_run(
+                name,
+                Code::Busy,
+                "the node waits for the caller itself, and has no thread to run it",
+            );
+            self.chores.push_back(Chore::Refuse(session, call, why));
+            return;
+        }
+        let running = Arc::new(Running::default());
+        self.running.insert((session, call), Arc::clone(&running));
+        self.slot(session, call);
+        batch.calls.push(CallWork { service, session, request, running });
+    }
+}

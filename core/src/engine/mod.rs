@@ -1,0 +1,421 @@
+//! The engine: sockets, threads, clocks and locks around the sans-IO protocol.
+//!
+//! One engine runs one node on one shard; the types are there for several of both. The thread of a shard
+//! waits in one `Poll` for all its sockets, its timer and its mail (`driver`); every other thread that needs
+//! something takes the shard lock, changes the protocol, drains it into a batch, lets go, and then sends what
+//! it caused itself (`carry_out`). In caller-driven mode there is no thread: the program calls `run_once`,
+//! and a blocking call drives the sockets.
+//!
+//! It is not the public API (that is `api`), it decides nothing that both ends must agree on (that is the
+//! protocol).
+//!
+//! Invariants: the shard lock is never held over a system call, an SSL call or user code; user code runs on
+//! workers, or on the driving thread after all locks are free; time is read in `clock` alone, and `unsafe`
+//! stands in `descriptor` alone; after a fork the child is refused before any lock is touched.
+
+mod accept;
+mod alarm;
+mod clock;
+mod closing;
+mod command;
+mod descriptor;
+mod dial;
+mod driver;
+mod event;
+mod handshake;
+mod ledger;
+mod link;
+mod log;
+mod object;
+mod pace;
+mod reading;
+mod service;
+mod shard;
+mod start;
+mod tasks;
+mod workers;
+
+pub(crate) use clock::{deadline, now};
+pub(crate) use closing::Leftover;
+#[cfg(test)]
+pub(crate) use descriptor::in_forked_child;
+pub use event::{LogLevel, NodeEvent, SessionEvent};
+pub(crate) use object::KindCallbacks;
+pub use object::Payload;
+pub(crate) use service::{IncomingCall, Service};
+pub(crate) use shard::{Batch, Bell, Connecting, Shard, Slot};
+
+use crate::options::Settings;
+use crate::tls::TlsContext;
+use crate::trust::TrustStore;
+use alarm::Alarm;
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::id::{HostId, NodeId, SessionId};
+use clerver_proto::node::Input;
+use clerver_proto::time::Instant;
+use command::Command;
+use descriptor::EventFd;
+use driver::Driver;
+use link::{By, Link, Next};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token, Waker};
+use parking_lot::{Mutex, MutexGuard};
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use workers::{Blocked, Workers};
+
+/// Rounds of sending after one change; then the driver goes on, when everybody else had a turn.
+const ROUNDS_MAX: usize = 4;
+/// A blocked call that cannot drive, because another thread does, looks again after this time.
+const OTHER_DRIVES: Duration = Duration::from_millis(10);
+
+thread_local! {
+    static IS_INLINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread must not wait: it drives sockets, or runs a handler in the place of the thread that
+/// does.
+pub(crate) fn is_inline() -> bool {
+    IS_INLINE.get()
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
+
+/// How a call waits.
+pub(crate) struct Blocking<'a> {
+    /// Rings when it is worth looking again.
+    pub(crate) bell: &'a Bell,
+    /// Whom it waits for, if for one session.
+    pub(crate) session: Option<SessionId>,
+    /// How long; `None` for ever, zero to look once.
+    pub(crate) wait: Option<Duration>,
+}
+
+/// One running node. Shared by all handles and by its own thread.
+pub(crate) struct Engine {
+    process_mark: u64,
+    pub(crate) id: NodeId,
+    pub(crate) settings: Settings,
+    tls: TlsContext,
+    trust: Mutex<TrustStore>,
+    shard: Mutex<Shard>,
+    accept_bell: Bell,
+    event_bell: Bell,
+    /// Held by whoever waits for the sockets.
+    driver: Mutex<Driver>,
+    mail: Mutex<VecDeque<Command>>,
+    /// The driver will look at its mail before it sleeps.
+    is_awake: AtomicBool,
+    waker: Waker,
+    registry: Registry,
+    alarm: Arc<Alarm>,
+    event_fd: EventFd,
+    /// What `event_fd` shows; the lock makes the last change count.
+    event_fd_raised: Mutex<bool>,
+    pub(crate) workers: Arc<Workers>,
+    resolvers: Arc<Workers>,
+    log: log::Log,
+    is_stopping: AtomicBool,
+    driver_ended: Mutex<bool>,
+    driver_ended_bell: parking_lot::Condvar,
+}
+
+impl Engine {
+    /// Refuses the child of a fork, before anything else is touched.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.is_forked() {
+            let what = format!("use node {} in a child process: it belongs to the parent", self.id);
+            return Err(Error::new(Code::Forked, what));
+        }
+        Ok(())
+    }
+
+    /// Whether this is a child of the process that opened the node.
+    pub(crate) fn is_forked(&self) -> bool {
+        descriptor::process_mark() != self.process_mark
+    }
+
+    pub(crate) fn host_id(&self) -> HostId {
+        self.id.host
+    }
+
+    /// Looks at or changes what the shard lock covers, and carries out what came of it. `change` must not
+    /// block, and drains between changes of the protocol if it makes several.
+    pub(crate) fn with_shard<R>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Shard, Instant, &mut Batch) -> R,
+    ) -> R {
+        let mut batch = Batch::default();
+        let mut shard = self.shard.lock();
+        let now = clock::now();
+        shard.advance(now, &mut batch);
+        let result = change(&mut shard, now, &mut batch);
+        shard.drain(now, &mut batch);
+        drop(shard);
+        self.carry_out(batch, self.flusher(), now);
+        result
+    }
+
+    /// As `with_shard`, for one change of an open node.
+    pub(crate) fn change<R>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Shard, Instant) -> Result<R>,
+    ) -> Result<R> {
+        self.check_process()?;
+        self.with_shard(|shard, now, _| {
+            shard.check_open()?;
+            change(shard, now)
+        })
+    }
+
+    /// Tries until `attempt` answers, the time is over (`timed_out`), or the node closes. `attempt` runs
+    /// under the shard lock, must not block, and makes at most one change of the protocol.
+    ///
+    /// Errors: `IN_CALLBACK` where waiting is impossible; `FORKED`; `CLOSED`.
+    pub(crate) fn block<R>(
+        self: &Arc<Self>,
+        blocking: Blocking<'_>,
+        timed_out: impl FnOnce() -> Error,
+        mut attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Option<Result<R>>,
+    ) -> Result<R> {
+        self.check_process()?;
+        let may_wait = blocking.wait != Some(Duration::ZERO);
+        if may_wait && is_inline() {
+            let what = "wait on the engine's thread: an inline handler must not block";
+            return Err(Error::new(Code::InCallback, what));
+        }
+        let until = clock::deadline(blocking.wait);
+        loop {
+            let mut batch = Batch::default();
+            let mut shard = self.shard.lock();
+            let now = clock::now();
+            shard.advance(now, &mut batch);
+            let result = match shard.check_open() {
+                Ok(()) => attempt(&mut shard, now, &mut batch),
+                Err(error) => Some(Err(error)),
+            };
+            shard.drain(now, &mut batch);
+            let is_over = now >= until;
+            if result.is_some() || is_over || !batch.is_empty() {
+                drop(shard);
+                self.carry_out(batch, self.flusher(), now);
+                match result {
+                    Some(result) => return result,
+                    None if is_over => return Err(timed_out()),
+                    // What was carried out may have brought the answer.
+                    None => continue,
+                }
+            }
+            if self.alarm.is_late() {
+                // A system call; what happens meanwhile is seen by the next attempt.
+                drop(shard);
+                self.alarm.rearm().map_err(|error| system("set the timer", &error))?;
+                continue;
+            }
+            self.wait(shard, &blocking, until);
+        }
+    }
+
+    /// Sleeps until the bell rings or `until`; without a thread of ours, drives the sockets meanwhile.
+    fn wait(self: &Arc<Self>, mut shard: MutexGuard<'_, Shard>, blocking: &Blocking<'_>, until: Instant) {
+        let left = until.since(clock::now()).min(Duration::from_secs(3600));
+        let _blocked = Blocked::enter();
+        if !self.settings.caller_driven {
+            blocking.bell.wait_for(&mut shard, left);
+            return;
+        }
+        match self.driver.try_lock() {
+            Some(mut driver) => {
+                shard.blocked_on = blocking.session;
+                drop(shard);
+                driver.turn(self, Some(left), false);
+                self.shard.lock().blocked_on = None;
+            }
+            None => drop(blocking.bell.wait_for(&mut shard, left.min(OTHER_DRIVES))),
+        }
+    }
+
+    /// Rings when a session waits to be accepted.
+    pub(crate) fn accept_bell(&self) -> Bell {
+        Arc::clone(&self.accept_bell)
+    }
+
+    /// Rings when an event of the node waits.
+    pub(crate) fn event_bell(&self) -> Bell {
+        Arc::clone(&self.event_bell)
+    }
+
+    fn flusher(&self) -> By {
+        if is_inline() { By::Engine } else { By::Caller }
+    }
+
+    /// Does what the shard lock forbids: wakes those who wait, hands work out, and sends.
+    fn carry_out(self: &Arc<Self>, mut batch: Batch, by: By, mut now: Instant) {
+        for round in 0.. {
+            self.announce(&mut batch);
+            let links = std::mem::take(&mut batch.links);
+            let mut grants = Vec::new();
+            for link in links {
+                if round >= ROUNDS_MAX {
+                    self.post(Command::Flush(link));
+                    continue;
+                }
+                let flushed = link.flush(by, now);
+                self.follow(&link, flushed.next);
+                if flushed.grant > 0 {
+                    grants.push((link.id, flushed.grant));
+                }
+            }
+            if grants.is_empty() {
+                break;
+            }
+            let mut shard = self.shard.lock();
+            now = clock::now();
+            for (link, bytes) in grants {
+                shard.input(now, Input::Writable { link, bytes }, &mut batch);
+            }
+        }
+        if let Err(error) = self.alarm.rearm() {
+            self.log(LogLevel::Error, || system("set the timer", &error).to_string());
+        }
+    }
+
+    /// What a flush left to do.
+    fn follow(&self, link: &Arc<Link>, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::AskEngine => self.post(Command::Flush(Arc::clone(link))),
+            Next::AwaitRoom => self.await_room(link),
+            Next::Finished => self.post(Command::Finished(link.id)),
+            Next::Failed(why) => self.post(Command::Failed(link.id, why)),
+        }
+    }
+
+    /// Arms the socket for writing. The system looks at it again while arming, so room that came meanwhile is
+    /// not missed.
+    fn await_room(&self, link: &Link) {
+        let token = Token(usize::try_from(link.id.0).unwrap_or(usize::MAX));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.registry.reregister(&mut SourceFd(&link.as_raw_fd()), token, interest) {
+            self.post(Command::Failed(
+                link.id,
+                system(&format!("watch the link with {}", link.with), &error),
+            ));
+        }
+    }
+
+    fn announce(self: &Arc<Self>, batch: &mut Batch) {
+        for bell in batch.bells.drain(..) {
+            bell.notify_all();
+        }
+        for command in batch.commands.drain(..) {
+            self.post(command);
+        }
+        for call in batch.calls.drain(..) {
+            self.hand_out_call(call);
+        }
+        for object in batch.objects.drain(..) {
+            self.hand_out_object(object);
+        }
+        for (level, line) in batch.lines.drain(..) {
+            self.log(level, || line);
+        }
+        if std::mem::take(&mut batch.has_events) {
+            self.show_events();
+        }
+    }
+
+    /// Leaves mail for the driver and wakes it if it may sleep.
+    fn post(&self, command: Command) {
+        self.mail.lock().push_back(command);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.is_awake.swap(true, Ordering::SeqCst) {
+            // It fails only when the counter is full, and then the driver is woken anyway.
+            let _ = self.waker.wake();
+        }
+    }
+
+    fn has_mail(&self) -> bool {
+        !self.mail.lock().is_empty()
+    }
+
+    /// Makes the event descriptor show whether node events wait.
+    pub(crate) fn show_events(&self) {
+        // The state is read inside this lock, so of two threads the later shows what is true last.
+        let mut raised = self.event_fd_raised.lock();
+        let has_events = !self.shard.lock().events.is_empty();
+        if has_events != *raised {
+            *raised = has_events;
+            if has_events { self.event_fd.raise() } else { self.event_fd.lower() }
+        }
+    }
+
+    /// The descriptor to wait on: events with our thread, work for `run_once` without.
+    pub(crate) fn event_descriptor(&self) -> BorrowedFd<'_> {
+        if self.settings.caller_driven { descriptor::borrow(&self.registry) } else { self.event_fd.as_fd() }
+    }
+
+    /// One turn of the loop, with the handlers that it brings. Only in caller-driven mode.
+    pub(crate) fn run_once(self: &Arc<Self>, wait: Option<Duration>) -> Result<()> {
+        self.check_process()?;
+        if !self.settings.caller_driven {
+            let what = "run_once on a node that has its own thread";
+            return Err(Error::new(Code::State, what).with_remedy("open the node with caller_driven(true)"));
+        }
+        self.with_shard(|shard, _, _| shard.check_open())?;
+        let wait = if self.workers.has_work() { Some(Duration::ZERO) } else { wait };
+        match self.driver.try_lock() {
+            Some(mut driver) => driver.turn(self, wait, true),
+            None => return Err(Error::new(Code::State, "run_once: another thread drives this node now")),
+        }
+        self.run_deferred();
+        Ok(())
+    }
+
+    /// Runs what waits for a worker, in a program without workers. Bounded, so that sockets get their turn.
+    fn run_deferred(&self) {
+        for _ in 0..64 {
+            if !self.workers.run_one() {
+                return;
+            }
+        }
+        self.wake();
+    }
+
+    /// Queues a line for the program's log. Not with the shard lock held.
+    pub(crate) fn log(&self, level: LogLevel, line: impl FnOnce() -> String) {
+        self.log.write(&self.workers, level, line);
+    }
+
+    /// Where log lines go from now on.
+    pub(crate) fn set_log(&self, level: LogLevel, sink: log::Sink) {
+        self.log.set(level, sink);
+    }
+
+    /// Reads the trust files again; sessions whose peer lost its trust end.
+    pub(crate) fn reload_trust(self: &Arc<Self>) -> Result<()> {
+        self.check_process()?;
+        let mut store = self.trust.lock();
+        store.reload()?;
+        let trust = start::protocol_trust(&store.snapshot());
+        drop(store);
+        self.change(|shard, now| shard.node.set_trust(now, trust))
+    }
+}
+
+/// An error of the operating system that should not happen.
+fn system(action: &str, error: &std::io::Error) -> Error {
+    Error::new(Code::System, format!("{action}: {error}"))
+}

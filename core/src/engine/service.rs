@@ -1,0 +1,176 @@
+//! Handlers of calls: how one call is run and answered.
+//!
+//! A handler runs with no lock held, on a worker, or on the driving thread when its service is `inline`.
+//! Invariants: every call that was handed out is finished exactly once, whatever its handler does; a panic of
+//! a handler is the caller's CALL_FAILED and a log line here.
+
+use super::event::LogLevel;
+use super::shard::{CallWork, Slot};
+use super::workers::Task;
+use super::{Blocking, Engine, clock};
+use bytes::Bytes;
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::id::{ChannelId, SessionId};
+use clerver_proto::node::CallRequest;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The user's part of a service.
+pub(crate) type Handler = Box<dyn Fn(&Arc<IncomingCall>) -> Result<Vec<u8>> + Send + Sync>;
+
+/// A service that is offered.
+pub(crate) struct Service {
+    pub(crate) handler: Handler,
+    pub(crate) is_inline: bool,
+}
+
+/// What a running call has to know of the world.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    is_cancelled: AtomicBool,
+}
+
+impl Running {
+    pub(crate) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Acquire)
+    }
+}
+
+/// One call of a peer, on its way through a handler.
+pub(crate) struct IncomingCall {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) session: SessionId,
+    pub(crate) request: Box<CallRequest>,
+    service: Arc<Service>,
+    running: Arc<Running>,
+}
+
+impl IncomingCall {
+    pub(crate) fn new(engine: Arc<Engine>, work: CallWork) -> IncomingCall {
+        let CallWork { service, session, request, running } = work;
+        IncomingCall { engine, session, request, service, running }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.running.is_cancelled()
+    }
+
+    pub(crate) fn remaining(&self) -> Option<Duration> {
+        self.request.deadline.map(|deadline| deadline.since(clock::now()))
+    }
+
+    fn call(&self) -> ChannelId {
+        self.request.channel
+    }
+
+    /// Sends one part of the reply, and waits for room where waiting is possible.
+    pub(crate) fn reply_part(&self, part: Bytes) -> Result<()> {
+        self.reply(part, false)
+    }
+
+    fn reply(&self, part: Bytes, is_last: bool) -> Result<()> {
+        let (session, call) = (self.session, self.call());
+        let slot = self.engine.with_shard(|shard, _, _| shard.slot(session, call));
+        // The driving thread must not wait: an inline handler gets AGAIN.
+        let wait = if super::is_inline() { Some(Duration::ZERO) } else { None };
+        let Slot { writable, .. } = slot;
+        self.engine.block(
+            Blocking { bell: &writable, session: Some(session), wait },
+            || {
+                Error::new(
+                    Code::Again,
+                    format!("reply to a call of service \"{}\": no room", self.request.service),
+                )
+            },
+            |shard, now, _| match shard.node.call_reply(now, session, call, part.clone(), is_last) {
+                Err(error) if error.code == Code::Again => None,
+                result => Some(result),
+            },
+        )
+    }
+
+    /// Runs the handler and answers the caller.
+    pub(crate) fn run(self: Arc<Self>) {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.service.handler)(&self)));
+        let result = result.unwrap_or_else(|panic| Err(self.note_panic(&*panic)));
+        self.answer(result);
+    }
+
+    fn note_panic(&self, panic: &(dyn std::any::Any + Send)) -> Error {
+        let text = super::panic_text(panic);
+        let service = &self.request.service;
+        self.engine.log(LogLevel::Error, || format!("the handler of service \"{service}\" panicked: {text}"));
+        Error::new(Code::CallFailed, format!("the handler of service \"{service}\" panicked: {text}"))
+    }
+
+    fn answer(self: Arc<Self>, result: Result<Vec<u8>>) {
+        match result {
+            Ok(reply) => {
+                let reply = Bytes::from(reply);
+                match self.reply(reply.clone(), true) {
+                    Err(error) if error.code == Code::Again => return self.answer_later(reply),
+                    // Any other error means that the caller is gone.
+                    _ => {}
+                }
+            }
+            Err(why) if says_not_run(&why) => return self.refuse(why),
+            Err(why) => {
+                let (session, call) = (self.session, self.call());
+                let why = Error { code: Code::CallFailed, message: why.message, remedy: why.remedy };
+                // An error means that the caller is gone.
+                let _ = self.engine.change(|shard, now| shard.node.call_fail(now, session, call, why));
+            }
+        }
+        self.finish();
+    }
+
+    /// The driving thread cannot wait for room; a worker can.
+    fn answer_later(self: Arc<Self>, reply: Bytes) {
+        let workers = Arc::clone(&self.engine.workers);
+        let name = format!("service \"{}\"", self.request.service);
+        let run = Box::new(move || {
+            // An error means that the caller is gone.
+            let _ = self.reply(reply, true);
+            self.finish();
+        });
+        // Refused only when the node has closed, and then nobody waits for the reply.
+        let _ = workers.submit(Task { name, is_call: false, run });
+    }
+
+    fn finish(&self) {
+        let (session, call) = (self.session, self.call());
+        let _ = self.engine.change(|shard, now| {
+            shard.running.remove(&(session, call));
+            shard.drop_slot(session, call);
+            shard.node.call_finished(now, session, call)
+        });
+    }
+
+    /// The pool took no more; the caller may try again.
+    pub(crate) fn refuse_busy(&self) {
+        let what = format!("call of service \"{}\": too many calls wait for a worker", self.request.service);
+        self.refuse(Error::new(Code::Busy, what));
+    }
+
+    /// Nothing was run; for the protocol that finishes the call too.
+    fn refuse(&self, why: Error) {
+        let (session, call) = (self.session, self.call());
+        // An error means that the caller is gone.
+        let _ = self.engine.change(|shard, now| {
+            shard.running.remove(&(session, call));
+            shard.drop_slot(session, call);
+            shard.node.call_refuse(now, session, call, why)
+        });
+    }
+}
+
+/// A handler's error is the caller's CALL_FAILED, unless it says that nothing was run.
+fn says_not_run(why: &Error) -> bool {
+    matches!(why.code, Code::NotRun | Code::Busy | Code::Denied)
+}

@@ -1,0 +1,323 @@
+//! What the shard lock covers: the protocol, the links it speaks on, and what applications wait for.
+//!
+//! A shard never does I/O and never calls user code: it collects what has to be done in a [`Batch`], which is
+//! carried out after the lock is free. One shard is built; sessions are given to a shard for life, and what
+//! shards would tell each other is answered with an error line.
+//!
+//! Invariants: every change of the protocol is drained before the next; nothing here blocks.
+
+use super::alarm::Alarm;
+use super::command::Command;
+use super::event::{EventQueue, LogLevel, NodeEvent, SessionEvent};
+use super::link::Link;
+use super::object::{KindCallbacks, SharedPayload};
+use super::service::{Running, Service};
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
+use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
+use clerver_proto::time::Instant;
+use parking_lot::Condvar;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Wakes those who wait for something under the shard lock. Rung after the lock is free.
+pub(crate) type Bell = Arc<Condvar>;
+
+/// Who waits for one channel.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slot {
+    pub(crate) readable: Bell,
+    pub(crate) writable: Bell,
+}
+
+/// What applications know of one session.
+pub(crate) struct Hub {
+    pub(crate) peer: Option<NodeId>,
+    pub(crate) state: SessionState,
+    pub(crate) report: Option<LossReport>,
+    pub(crate) events: EventQueue<SessionEvent>,
+    pub(crate) bell: Bell,
+    pub(crate) slots: BTreeMap<ChannelId, Slot>,
+    /// Handles that the application holds, clones counted once.
+    pub(crate) handles: usize,
+    /// The protocol has no trace of it left.
+    pub(crate) is_forgotten: bool,
+}
+
+/// A connect that was asked for.
+pub(crate) struct Connecting {
+    pub(crate) address: String,
+    pub(crate) result: Option<Result<SessionId>>,
+    /// Its session, once somebody took the result; it redials until that ends.
+    pub(crate) session: Option<SessionId>,
+    pub(crate) last_failure: Option<Error>,
+    pub(crate) bell: Bell,
+}
+
+impl Connecting {
+    pub(crate) fn new(address: String) -> Connecting {
+        Connecting { address, result: None, session: None, last_failure: None, bell: Bell::default() }
+    }
+}
+
+/// A call that a peer made, to be run.
+pub(crate) struct CallWork {
+    pub(crate) service: Arc<Service>,
+    pub(crate) session: SessionId,
+    pub(crate) request: Box<CallRequest>,
+    pub(crate) running: Arc<Running>,
+}
+
+/// An object callback to be run.
+pub(crate) struct ObjectWork {
+    pub(crate) session: SessionId,
+    pub(crate) object: ObjectId,
+    pub(crate) kind: Option<Arc<KindCallbacks>>,
+    pub(crate) kind_name: String,
+    pub(crate) action: ObjectAction,
+}
+
+/// What has to be done after the shard lock is free.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) links: Vec<Arc<Link>>,
+    pub(crate) bells: Vec<Bell>,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) calls: Vec<CallWork>,
+    pub(crate) objects: Vec<ObjectWork>,
+    pub(crate) lines: Vec<(LogLevel, String)>,
+    /// The queue of node events changed.
+    pub(crate) has_events: bool,
+}
+
+impl Batch {
+    /// Whether a waiting thread has to let go of the lock before it sleeps.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.links.is_empty()
+            && self.bells.is_empty()
+            && self.commands.is_empty()
+            && self.calls.is_empty()
+            && self.objects.is_empty()
+            && self.lines.is_empty()
+            && !self.has_events
+    }
+
+    pub(super) fn touch(&mut self, link: &Arc<Link>) {
+        if !self.links.iter().any(|known| Arc::ptr_eq(known, link)) {
+            self.links.push(Arc::clone(link));
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Shard {
+    pub(crate) node: Node,
+    alarm: Arc<Alarm>,
+    wake: Instant,
+    pub(crate) links: HashMap<LinkId, Arc<Link>>,
+    pub(crate) hubs: BTreeMap<SessionId, Hub>,
+    pub(crate) connecting: BTreeMap<ConnectorId, Connecting>,
+    pub(crate) accepted: VecDeque<SessionId>,
+    pub(crate) accept_bell: Bell,
+    pub(crate) events: EventQueue<NodeEvent>,
+    pub(crate) event_bell: Bell,
+    events_max: usize,
+    pub(crate) services: HashMap<String, Arc<Service>>,
+    pub(crate) kinds: HashMap<String, Arc<KindCallbacks>>,
+    pub(crate) payloads: BTreeMap<(SessionId, ObjectId), SharedPayload>,
+    pub(crate) running: BTreeMap<(SessionId, ChannelId), Arc<Running>>,
+    /// A caller-driven program blocks on this session, and runs no handlers meanwhile.
+    pub(crate) blocked_on: Option<SessionId>,
+    pub(super) chores: VecDeque<Chore>,
+    /// Why nothing works any more.
+    pub(crate) closed: Option<Error>,
+    /// What sessions left while the node closes.
+    pub(crate) endings: Option<Vec<(SessionId, Option<NodeId>, LossReport)>>,
+}
+
+/// What the shard itself asks of the protocol, one at a time and drained like everything else.
+pub(super) enum Chore {
+    /// Nobody can read from this ended session any more.
+    Forget(SessionId),
+    /// This call cannot be run.
+    Refuse(SessionId, ChannelId, Error),
+}
+
+impl Shard {
+    pub(crate) fn new(node: Node, alarm: Arc<Alarm>, events_max: usize, bells: (Bell, Bell)) -> Shard {
+        let (accept_bell, event_bell) = bells;
+        Shard {
+            node,
+            alarm,
+            wake: Instant::NEVER,
+            links: HashMap::new(),
+            hubs: BTreeMap::new(),
+            connecting: BTreeMap::new(),
+            accepted: VecDeque::new(),
+            accept_bell,
+            events: EventQueue::new(events_max),
+            event_bell,
+            events_max,
+            services: HashMap::new(),
+            kinds: HashMap::new(),
+            payloads: BTreeMap::new(),
+            running: BTreeMap::new(),
+            blocked_on: None,
+            chores: VecDeque::new(),
+            closed: None,
+            endings: None,
+        }
+    }
+
+    /// Advances timers to now, so that a thread that slept uses no dead lease (T1).
+    pub(crate) fn advance(&mut self, now: Instant, batch: &mut Batch) {
+        if now >= self.wake {
+            self.input(now, Input::Tick, batch);
+        }
+    }
+
+    /// Something happened in the world.
+    pub(crate) fn input(&mut self, now: Instant, input: Input, batch: &mut Batch) {
+        if let Err(error) = self.node.handle(now, input) {
+            batch.lines.push((LogLevel::Error, format!("the protocol refused an input: {error}")));
+        }
+        self.drain(now, batch);
+    }
+
+    /// Takes everything that the protocol has to say. Call it after every change.
+    pub(crate) fn drain(&mut self, now: Instant, batch: &mut Batch) {
+        loop {
+            while let Some(output) = self.node.poll(now) {
+                self.output(output, batch);
+            }
+            let Some(chore) = self.chores.pop_front() else { return };
+            self.do_chore(now, chore);
+        }
+    }
+
+    fn do_chore(&mut self, now: Instant, chore: Chore) {
+        // An error means that the session ended meanwhile, and then there is nothing left to do.
+        match chore {
+            Chore::Forget(session) => drop(self.node.session_forget(now, session)),
+            Chore::Refuse(session, call, why) => {
+                let _ = self.node.call_refuse(now, session, call, why);
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output, batch: &mut Batch) {
+        match output {
+            Output::Send { link, parts } => {
+                if let Some(link) = self.links.get(&link) {
+                    link.append(parts);
+                    batch.touch(link);
+                }
+            }
+            Output::Dial { attempt, address, expected, rung: _ } => {
+                batch.commands.push(Command::Dial { attempt, address, expected });
+            }
+            Output::CancelDial { attempt } => batch.commands.push(Command::CancelDial(attempt)),
+            Output::Hangup { link, why } => {
+                if let Some(found) = self.links.get(&link) {
+                    found.hang_up();
+                    batch.touch(found);
+                    batch.lines.push((LogLevel::Debug, format!("hang up on {}: {why}", found.with)));
+                    batch.commands.push(Command::HangUp(link));
+                }
+            }
+            Output::Event(event) => self.note(event, batch),
+            Output::Wake(at) => {
+                self.wake = at;
+                self.alarm.wake_node_at(at);
+            }
+            Output::Store { .. } => Self::unbuilt("a store", batch),
+            Output::HandOff { .. } | Output::ToShard(_) => Self::unbuilt("several shards", batch),
+        }
+    }
+
+    fn unbuilt(what: &str, batch: &mut Batch) {
+        let line = format!("the protocol asks for {what}, which this version does not have");
+        batch.lines.push((LogLevel::Error, line));
+    }
+
+    /// What is known of a session, made when it is first heard of.
+    pub(crate) fn hub(&mut self, session: SessionId) -> &mut Hub {
+        let events_max = self.events_max;
+        self.hubs.entry(session).or_insert_with(|| Hub {
+            peer: None,
+            state: SessionState::Registering,
+            report: None,
+            events: EventQueue::new(events_max),
+            bell: Bell::default(),
+            slots: BTreeMap::new(),
+            handles: 0,
+            is_forgotten: false,
+        })
+    }
+
+    /// The waiting place of a channel, made when it is first asked for.
+    pub(crate) fn slot(&mut self, session: SessionId, channel: ChannelId) -> Slot {
+        self.hub(session).slots.entry(channel).or_default().clone()
+    }
+
+    /// The application gave back a channel or call.
+    pub(crate) fn drop_slot(&mut self, session: SessionId, channel: ChannelId) {
+        if let Some(hub) = self.hubs.get_mut(&session) {
+            hub.slots.remove(&channel);
+        }
+    }
+
+    /// Nobody can ask for this session any more; ends it in the protocol too, and drops it once that has
+    /// forgotten it.
+    pub(crate) fn drop_if_unused(&mut self, session: SessionId) {
+        let Some(hub) = self.hubs.get(&session) else { return };
+        if hub.handles > 0 || !hub.state.is_final() || self.accepted.contains(&session) {
+            return;
+        }
+        if hub.is_forgotten {
+            self.hubs.remove(&session);
+        } else {
+            self.chores.push_back(Chore::Forget(session));
+        }
+    }
+
+    /// The error for everything after the end.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match &self.closed {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends everything that waits or will be asked. Answers the handlers and kinds, to be dropped without the
+    /// lock.
+    pub(crate) fn close(&mut self, why: Error, batch: &mut Batch) -> impl Sized + use<> {
+        self.closed = Some(why);
+        batch.bells.extend([Arc::clone(&self.accept_bell), Arc::clone(&self.event_bell)]);
+        batch.bells.extend(self.connecting.values().map(|connecting| Arc::clone(&connecting.bell)));
+        for hub in self.hubs.values() {
+            hub.ring_all(batch);
+        }
+        for (_, payload) in std::mem::take(&mut self.payloads) {
+            // Its destructor did not run in time and may yet begin, or something still uses it: better leaked
+            // than freed.
+            std::mem::forget(payload);
+        }
+        (std::mem::take(&mut self.services), std::mem::take(&mut self.kinds))
+    }
+}
+
+impl Hub {
+    /// Wakes everybody who waits for the session or one of its channels.
+    pub(crate) fn ring_all(&self, batch: &mut Batch) {
+        batch.bells.push(Arc::clone(&self.bell));
+        for slot in self.slots.values() {
+            batch.bells.extend([Arc::clone(&slot.readable), Arc::clone(&slot.writable)]);
+        }
+    }
+}
+
+/// The error of a call that cannot be run here.
+pub(super) fn not_run(service: &str, code: Code, why: &str) -> Error {
+    Error::new(code, format!("call of service \"{service}\": {why}"))
+}
