@@ -92,7 +92,9 @@ impl Session {
         let (ttl, beat) = super::liveness::agree(mine, peer);
         self.liveness.renegotiate(ttl, beat);
         // The peer answered what was said on this link then: as good as the echo of a beat (T2).
-        self.liveness.on_echo(joining.said_at, ttl);
+        // SESSION proves that HELLO was heard, not that the arbiter took over these terms; ATTACH proves it.
+        let adopted = if self.is_arbiter { ttl } else { std::time::Duration::ZERO };
+        self.liveness.on_echo(joining.said_at, adopted);
         self.liveness.on_record(now);
         self.streams.apply_table(table);
         let (id, name, role) = (joining.link, joining.name, joining.role);

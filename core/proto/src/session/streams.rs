@@ -383,7 +383,7 @@ impl Streams {
 
     pub(crate) fn on_end(&mut self, id: ChannelId, size: u64) -> Result<()> {
         let Some(id) = self.find(id)? else { return Ok(()) };
-        if let Some(channel) = self.channels.get_mut(&id).filter(|channel| !channel.receive.is_complete()) {
+        if let Some(channel) = self.channels.get_mut(&id).filter(|channel| !channel.receive.is_final()) {
             channel.receive.on_end(size)?;
             self.changes.push_back(Change::Came(id));
         }
