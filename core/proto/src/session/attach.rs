@@ -105,6 +105,8 @@ impl Session {
         link.dead_untold = !self.dead.is_empty();
         self.links.insert(id, link);
         self.links_total += 1;
+        let highest = &mut self.highest_link[usize::from(name.by_arbiter)];
+        *highest = name.counter.max(*highest);
         self.renewal_due &= role != Role::Primary;
         self.attached = true;
         self.event(SessionEvent::LinkAttached { name, link: id, role });
@@ -199,11 +201,14 @@ impl Session {
     }
 
     fn note_dead(&mut self, name: LinkName) -> bool {
-        let new = self.dead.insert(name);
-        if self.dead.len() > DEAD_LINKS_MAX {
-            self.dead.pop_first();
+        if self.dead.contains(&name) {
+            return false;
         }
-        new
+        self.dead.push_back(name);
+        if self.dead.len() > DEAD_LINKS_MAX {
+            self.dead.pop_front();
+        }
+        true
     }
 
     /// A link is over: what it carried and the peer did not LACK has to be sent again.
@@ -229,7 +234,10 @@ impl Session {
 
     /// Whether this link name may join: it is neither dead nor attached (L1).
     pub(crate) fn check_link_name(&self, name: LinkName) -> Result<()> {
-        if self.dead.contains(&name) || self.links.values().any(|link| link.name == name) {
+        // What is too old for the set of the dead is dead by its counter.
+        let is_old = name.counter.saturating_add(DEAD_LINKS_MAX as u64)
+            <= self.highest_link[usize::from(name.by_arbiter)];
+        if is_old || self.dead.contains(&name) || self.links.values().any(|link| link.name == name) {
             let what = format!("attach link {name} to the session with {}: it was used before", self.peer);
             return Err(Error::new(Code::Replayed, what));
         }

@@ -20,7 +20,8 @@ pub(crate) struct Closing {
     pub(crate) deadline: Instant,
     /// This end asked for it, so nobody reads here any more.
     asked_here: bool,
-    heard: bool,
+    /// The peer closes too, having opened so many channels in all.
+    heard: Option<u64>,
 }
 
 impl Session {
@@ -37,13 +38,13 @@ impl Session {
             closing.asked_here = true;
             return self.stop_reading();
         }
-        self.begin_closing(now + timeout, true, "the application closes it");
+        self.begin_closing(now + timeout, None, "the application closes it");
         self.stop_reading();
     }
 
     /// Ends every channel where it stands, and says so.
-    fn begin_closing(&mut self, deadline: Instant, asked_here: bool, why: &str) {
-        self.closing = Some(Closing { deadline, asked_here, heard: !asked_here });
+    fn begin_closing(&mut self, deadline: Instant, heard: Option<u64>, why: &str) {
+        self.closing = Some(Closing { deadline, asked_here: heard.is_none(), heard });
         for id in self.streams.ids() {
             if id == CONTROL {
                 continue;
@@ -56,7 +57,8 @@ impl Session {
             }
             self.streams.touch(id);
         }
-        self.say(&Control::Close { code: Code::Closed as u16, text: why.to_owned() });
+        let channels = self.streams.opened_here();
+        self.say(&Control::Close { code: Code::Closed as u16, channels, text: why.to_owned() });
         if let Some(control) = self.streams.get_mut(CONTROL) {
             control.send.finish();
         }
@@ -74,13 +76,13 @@ impl Session {
     }
 
     /// CLOSE came: the peer writes and reads no more.
-    pub(super) fn on_close(&mut self, now: Instant, text: &str) {
+    pub(super) fn on_close(&mut self, now: Instant, channels: u64, text: &str) {
         self.sweep(now, Code::Closed, false);
         match &mut self.closing {
-            Some(closing) => closing.heard = true,
+            Some(closing) => closing.heard = Some(channels),
             None if !self.state.is_final() => {
                 let deadline = now + self.liveness.close_wait();
-                self.begin_closing(deadline, false, &format!("the peer closes it: {text}"));
+                self.begin_closing(deadline, Some(channels), &format!("the peer closes it: {text}"));
             }
             None => {}
         }
@@ -97,7 +99,8 @@ impl Session {
                 .get(id)
                 .is_none_or(|channel| channel.send.is_complete() && channel.receive.is_final())
         };
-        if closing.heard && self.streams.ids().into_iter().all(complete) {
+        let all_came = closing.heard.is_some_and(|channels| self.streams.opened_by_peer() >= channels);
+        if all_came && self.streams.ids().into_iter().all(complete) {
             return self.end_closed(now);
         }
         if closing.deadline <= now {
@@ -123,7 +126,8 @@ impl Session {
             if let Some(link) = self.links.get_mut(&id) {
                 link.hurry_lack(now);
             }
-            self.effects.push_back(Effect::Hangup(id, why.clone()));
+            // Behind the last LACK: a peer that still waits for a LACK of what does not matter any more is closed too.
+            self.effects.push_back(Effect::Gone(id, Code::Closed, why.clone()));
         }
     }
 

@@ -55,7 +55,7 @@ impl Session {
 
     fn on_control(&mut self, now: Instant, control: Control) -> Result<()> {
         match control {
-            Control::Close { text, .. } => self.on_close(now, &text),
+            Control::Close { channels, text, .. } => self.on_close(now, channels, &text),
             Control::Drain => {
                 self.peer_drains = true;
                 self.event(SessionEvent::PeerDrains);

@@ -34,7 +34,7 @@ use closing::Closing;
 use link::{Link, Pace, Suspicion};
 use liveness::Liveness;
 use owned::Owned;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use streams::{Change, Streams};
 
@@ -84,7 +84,10 @@ pub(crate) struct Session {
     pub(crate) connectors: Vec<ConnectorId>,
     streams: Streams,
     calls: Calls,
-    dead: BTreeSet<LinkName>,
+    /// Links that are dead, the latest last.
+    dead: VecDeque<LinkName>,
+    /// Highest link counter of the other end and of the arbiter that was attached.
+    highest_link: [u64; 2],
     incoming: VecDeque<ChannelId>,
     owned: Owned,
     /// Objects that were brought back for another session: which, kind, rules, TTL, data.
@@ -145,7 +148,8 @@ impl Session {
             connectors: Vec::new(),
             streams,
             calls: Calls::default(),
-            dead: BTreeSet::new(),
+            dead: VecDeque::new(),
+            highest_link: [0; 2],
             incoming: VecDeque::new(),
             owned: Owned::default(),
             revived: VecDeque::new(),

@@ -99,6 +99,16 @@ impl Streams {
         self.channels.keys().copied().collect()
     }
 
+    /// Channels that this end opened in all.
+    pub(crate) fn opened_here(&self) -> u64 {
+        self.opened_here
+    }
+
+    /// Channels of the peer that came in all.
+    pub(crate) fn opened_by_peer(&self) -> u64 {
+        self.opened_by_peer
+    }
+
     /// Bytes kept for sending and for reading.
     pub(crate) fn buffered(&self) -> u64 {
         self.channels.values().map(|channel| channel.send.occupied() + channel.receive.buffered()).sum()

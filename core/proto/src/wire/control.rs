@@ -13,6 +13,8 @@ pub enum Control {
     Close {
         /// Why.
         code: u16,
+        /// Channels that the sender opened in all: until they came, it is not closed.
+        channels: u64,
         /// Why, for a person.
         text: String,
     },
@@ -55,9 +57,10 @@ impl Control {
     pub fn encode(&self) -> Bytes {
         let mut to = BytesMut::new();
         match self {
-            Control::Close { code, text } => {
+            Control::Close { code, channels, text } => {
                 to.put_u8(CLOSE);
                 to.put_u16(*code);
+                put_varint(&mut to, *channels);
                 put_text(&mut to, text);
             }
             Control::Touch(object) => put_object(&mut to, TOUCH, *object),
@@ -85,7 +88,11 @@ impl Control {
         let mut from = Reader::new(message);
         let kind = from.u8("control type")?;
         let control = match kind {
-            CLOSE => Control::Close { code: from.u16("code")?, text: from.text("text")? },
+            CLOSE => Control::Close {
+                code: from.u16("code")?,
+                channels: from.varint("channels")?,
+                text: from.text("text")?,
+            },
             TOUCH => Control::Touch(object(&mut from)?),
             RELEASE => Control::Release(object(&mut from)?),
             UPDATE => Control::Update(object(&mut from)?, from.bytes(OBJECT_DATA_BYTES_MAX, "object data")?),
@@ -122,7 +129,7 @@ mod tests {
     #[test]
     fn control_messages_read_back() {
         for control in [
-            Control::Close { code: 41, text: "bye".into() },
+            Control::Close { code: 41, channels: 3, text: "bye".into() },
             Control::Touch(ObjectId(1)),
             Control::Release(ObjectId(1 << 40)),
             Control::Update(ObjectId(3), Bytes::from_static(b"42 %")),

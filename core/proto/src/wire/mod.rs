@@ -428,13 +428,13 @@ impl Decoder {
     /// `PROTOCOL` (or `VERSION`, `ENCODING`) for bytes that follow no rule; the link must be closed then.
     pub fn next(&mut self, body_bytes_max: usize) -> Result<Option<Frame>> {
         loop {
-            if !self.waiting.is_empty() {
-                self.ready = std::mem::take(&mut self.waiting).freeze();
-            }
             let Some((kind, head, len)) = self.peek(body_bytes_max)? else {
                 self.waiting.extend_from_slice(&std::mem::take(&mut self.ready));
                 return Ok(None);
             };
+            if !self.waiting.is_empty() {
+                self.ready = std::mem::take(&mut self.waiting).freeze();
+            }
             self.ready.advance(head);
             let body = self.ready.split_to(len);
             if let Some(frame) = Frame::decode_body(kind, body)? {
@@ -444,15 +444,16 @@ impl Decoder {
     }
 
     fn peek(&self, body_bytes_max: usize) -> Result<Option<(u8, usize, usize)>> {
-        let Some(&kind) = self.ready.first() else { return Ok(None) };
-        let Some((len, len_bytes)) = peek_varint(&self.ready[1..]) else { return Ok(None) };
+        let front: &[u8] = if self.waiting.is_empty() { &self.ready } else { &self.waiting };
+        let Some(&kind) = front.first() else { return Ok(None) };
+        let Some((len, len_bytes)) = peek_varint(&front[1..]) else { return Ok(None) };
         if len > body_bytes_max as u64 {
             let what =
                 format!("a frame of type {kind} has {len} bytes, at most {body_bytes_max} are allowed here");
             return Err(Error::new(Code::Protocol, format!("read frame: {what}")));
         }
         let head = 1 + len_bytes;
-        Ok((self.ready.len() - head >= len as usize).then_some((kind, head, len as usize)))
+        Ok((front.len() - head >= len as usize).then_some((kind, head, len as usize)))
     }
 
     /// Bytes of an unfinished frame.
