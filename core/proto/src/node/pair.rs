@@ -11,7 +11,7 @@ use crate::id::{LinkId, NodeId, SessionId, Sid};
 use crate::limits::{SESSIONS_MAX, TOMBSTONE_TIME, TOMBSTONES_MAX};
 use crate::session::{Birth, Effect, Joining, Session, gone_proof, proof};
 use crate::time::Instant;
-use crate::wire::{Frame, Hello, Offer, Role, TableRow};
+use crate::wire::{Frame, Hello, Offer, Role, Table};
 use std::collections::VecDeque;
 
 /// What a link in pairing waits for.
@@ -203,7 +203,7 @@ impl Node {
     }
 
     /// ATTACH came (S4): the other end says that it has the session.
-    pub(super) fn on_attach(&mut self, id: LinkId, sid: Sid, table: &[TableRow], given: &[u8; 32]) {
+    pub(super) fn on_attach(&mut self, id: LinkId, sid: Sid, table: &Table, given: &[u8; 32]) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
         let Some(session_id) = self.session_of(node, sid).filter(|_| self.id < node) else {
             let what = format!("attach a link from {node}: no such session was offered");
@@ -242,7 +242,7 @@ impl Node {
     }
 
     /// A proven link joins its session, unless the tables show that data is missing (S9).
-    fn join(&mut self, session_id: SessionId, id: LinkId, table: &[TableRow]) {
+    fn join(&mut self, session_id: SessionId, id: LinkId, table: &Table) {
         let Some(session) = self.sessions.get_mut(&session_id) else { return };
         if let Err(why) = session.check_table(table) {
             let (node, sid) = (session.peer, session.sid);
@@ -254,7 +254,7 @@ impl Node {
         self.attach(session_id, id, table);
     }
 
-    fn attach(&mut self, session_id: SessionId, id: LinkId, table: &[TableRow]) {
+    fn attach(&mut self, session_id: SessionId, id: LinkId, table: &Table) {
         let (Some(session), Some(link)) = (self.sessions.get_mut(&session_id), self.links.get_mut(&id))
         else {
             return;
@@ -320,7 +320,7 @@ impl Node {
                 }
             }
             (Offer::Fresh { secret }, Some(session)) => match self.check_same_offer(session, id, &secret) {
-                Ok(()) => self.accept_offer(session, id, &[]),
+                Ok(()) => self.accept_offer(session, id, &Table::default()),
                 Err(why) => self.refuse(id, why),
             },
             (Offer::Existing { .. }, None) => self.answer_gone(id, sid, false),
@@ -362,12 +362,12 @@ impl Node {
         }
         self.begin_session(id, sid, secret, n, false);
         if let Some(session) = self.current_session(node) {
-            self.accept_offer(session, id, &[]);
+            self.accept_offer(session, id, &Table::default());
         }
     }
 
     /// Attaches a link that the arbiter offered, and says so.
-    fn accept_offer(&mut self, session_id: SessionId, id: LinkId, table: &[TableRow]) {
+    fn accept_offer(&mut self, session_id: SessionId, id: LinkId, table: &Table) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
         let Some(session) = self.sessions.get_mut(&session_id) else { return };
         if let Err(why) = session.check_table(table) {

@@ -9,7 +9,7 @@ use crate::io::SessionEvent;
 use crate::limits::{DEAD_LINKS_MAX, LINKS_PER_SESSION_MAX};
 use crate::options::Canary;
 use crate::time::Instant;
-use crate::wire::{Hello, Role, TableRow};
+use crate::wire::{Hello, Role, Table};
 use bytes::BytesMut;
 
 /// What a proof says: the end with this role has the secret, on the link with this exporter.
@@ -63,7 +63,7 @@ impl Session {
     }
 
     /// Compares the peer's table with this end (S9).
-    pub(crate) fn check_table(&self, table: &[TableRow]) -> Result<()> {
+    pub(crate) fn check_table(&self, table: &Table) -> Result<()> {
         if self.canary == Some(Canary::IgnoreTable) {
             return Ok(());
         }
@@ -85,7 +85,7 @@ impl Session {
         &mut self,
         now: Instant,
         joining: Joining,
-        table: &[TableRow],
+        table: &Table,
         mine: &Hello,
         peer: &Hello,
     ) {

@@ -395,7 +395,7 @@ impl Session {
     }
 
     /// Row of what this end has of its channels (S9).
-    pub(crate) fn table(&self) -> Vec<crate::wire::TableRow> {
+    pub(crate) fn table(&self) -> crate::wire::Table {
         self.streams.table()
     }
 }

@@ -7,23 +7,28 @@
 use super::streams::Streams;
 use crate::channel::Channel;
 use crate::error::{Code, Error, Result};
-use crate::wire::TableRow;
+use crate::wire::{Table, TableRow};
 
 impl Streams {
     /// What this end has of each open channel.
-    pub(crate) fn table(&self) -> Vec<TableRow> {
+    pub(crate) fn table(&self) -> Table {
         let row = |channel: &Channel| TableRow {
             channel: channel.id,
             kept: channel.send.kept().min(channel.send.sent()),
             written: channel.send.written(),
             held: channel.receive.held(),
         };
-        self.channels.values().map(row).collect()
+        Table {
+            opened: self.opened_here,
+            seen: self.opened_by_peer,
+            rows: self.channels.values().map(row).collect(),
+        }
     }
 
     /// Compares the peer's table with what is here: each side checks what only it can know for sure.
-    pub(crate) fn check_table(&self, table: &[TableRow]) -> Result<()> {
-        for row in table {
+    pub(crate) fn check_table(&self, table: &Table) -> Result<()> {
+        self.check_what_is_over(table)?;
+        for row in &table.rows {
             let broken = |what: String| {
                 Err(Error::new(
                     Code::Discontinuity,
@@ -64,9 +69,24 @@ impl Streams {
         Ok(())
     }
 
+    /// A channel that is over at the peer must have come whole: its last word is not kept any more.
+    fn check_what_is_over(&self, table: &Table) -> Result<()> {
+        for channel in self.channels.values().filter(|channel| !channel.receive.is_final()) {
+            let counter = channel.id.0 >> 1;
+            let known = if channel.opened_here { table.seen } else { table.opened };
+            let has_row = || table.rows.binary_search_by_key(&channel.id, |row| row.channel).is_ok();
+            if counter != 0 && counter <= known && !has_row() {
+                let what =
+                    format!("compare channel {} at attach: it is over at the peer, not here", channel.id);
+                return Err(Error::new(Code::Discontinuity, what));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the peer's word for what it holds: that need not be sent again.
-    pub(crate) fn apply_table(&mut self, table: &[TableRow]) {
-        for row in table {
+    pub(crate) fn apply_table(&mut self, table: &Table) {
+        for row in &table.rows {
             if let Some(channel) = self.channels.get_mut(&row.channel) {
                 let held = row.held.min(channel.send.sent());
                 channel.send.on_held(channel.send.kept()..held.max(channel.send.kept()));

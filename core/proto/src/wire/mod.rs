@@ -30,6 +30,17 @@ pub struct TableRow {
     pub held: u64,
 }
 
+/// What one end has of its channels, for the check at each attach (S9).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Table {
+    /// Channels that its writer opened in all.
+    pub opened: u64,
+    /// Channels of the reader that its writer saw in all; of these and its own, the ones without a row are over.
+    pub seen: u64,
+    /// The open channels, in order.
+    pub rows: Vec<TableRow>,
+}
+
 /// How SESSION answers a HELLO (S3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offer {
@@ -41,7 +52,7 @@ pub enum Offer {
     /// The session that both are believed to have.
     Existing {
         /// The arbiter's channels.
-        table: Vec<TableRow>,
+        table: Table,
         /// That the arbiter has the secret, bound to this link (S5).
         proof: [u8; 32],
     },
@@ -60,11 +71,11 @@ pub enum Frame {
     /// From the arbiter, in answer to HELLO.
     Session { sid: Sid, n: u64, offer: Offer },
     /// From the other end: this link belongs to the session.
-    Attach { sid: Sid, table: Vec<TableRow>, proof: [u8; 32] },
+    Attach { sid: Sid, table: Table, proof: [u8; 32] },
     /// This session is not known here (any more).
     Gone { sid: Sid, code: u16, proof: Option<[u8; 32]> },
     /// Another process of the same host takes an end over (S6).
-    Revive { sid: Sid, epoch: u64, table: Vec<TableRow>, proof: [u8; 32] },
+    Revive { sid: Sid, epoch: u64, table: Table, proof: [u8; 32] },
     /// The first `count` stream and state frames on this link are held.
     Lack { count: u64 },
     /// A sign of life, the number of the last one seen on this link, and how long ago it came.
@@ -380,14 +391,19 @@ fn decode_data(from: &mut Reader) -> Result<Frame> {
     Ok(Frame::Data { channel, offset, bytes })
 }
 
-fn put_table(to: &mut BytesMut, table: &[TableRow]) {
-    for row in table {
+fn put_table(to: &mut BytesMut, table: &Table) {
+    put_all(to, &[table.opened, table.seen]);
+    for row in &table.rows {
         put_all(to, &[row.channel.0, row.kept, row.written, row.held]);
     }
 }
 
-fn read_table(from: &mut Reader) -> Result<Vec<TableRow>> {
-    let mut table: Vec<TableRow> = Vec::new();
+fn read_table(from: &mut Reader) -> Result<Table> {
+    let mut table = Table {
+        opened: from.varint("channels opened")?,
+        seen: from.varint("channels seen")?,
+        rows: Vec::new(),
+    };
     while !from.is_empty() {
         let row = TableRow {
             channel: channel(from)?,
@@ -395,10 +411,10 @@ fn read_table(from: &mut Reader) -> Result<Vec<TableRow>> {
             written: from.varint("written")?,
             held: from.varint("held")?,
         };
-        if row.kept > row.written || table.last().is_some_and(|last| last.channel >= row.channel) {
+        if row.kept > row.written || table.rows.last().is_some_and(|last| last.channel >= row.channel) {
             return Err(malformed(format!("the table row of channel {} makes no sense", row.channel)));
         }
-        table.push(row);
+        table.rows.push(row);
     }
     Ok(table)
 }

@@ -37,12 +37,13 @@ fn row() -> impl Strategy<Value = TableRow> {
     })
 }
 
-fn table() -> impl Strategy<Value = Vec<TableRow>> {
-    proptest::collection::vec(row(), 0..9).prop_map(|mut rows| {
+fn table() -> impl Strategy<Value = Table> {
+    let rows = proptest::collection::vec(row(), 0..9).prop_map(|mut rows| {
         rows.sort_by_key(|row| row.channel);
         rows.dedup_by_key(|row| row.channel);
         rows
-    })
+    });
+    (0..1u64 << 60, 0..1u64 << 60, rows).prop_map(|(opened, seen, rows)| Table { opened, seen, rows })
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
