@@ -3,7 +3,7 @@
 # What it reads of its parts:
 #   cargo test      lines `test result: .. N passed; N failed; N ignored; ..`
 #   clerver-sim     the last line that holds `N passed, N failed` or `N passed, N failed, N skipped`
-#   a skipped test  one line `name: why` that the test appends to the file named by CLERVER_SKIPS
+#   a skipped test  one line `name: why` that the test appends to the file named by SKIPPED_TESTS_FILE
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -15,8 +15,8 @@ skipped=0
 broken=()
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-export CLERVER_SKIPS="$logs/skips"
-: >"$CLERVER_SKIPS"
+export SKIPPED_TESTS_FILE="$logs/skips"
+: >"$SKIPPED_TESTS_FILE"
 
 # Runs a part, shows its output, keeps it in $log, and its status in $status.
 run() {
@@ -84,7 +84,7 @@ while IFS= read -r line; do
     echo "skipped: $line"
     passed=$((passed - 1))
     skipped=$((skipped + 1))
-done <"$CLERVER_SKIPS"
+done <"$SKIPPED_TESTS_FILE"
 
 printf '\n'
 for part in "${broken[@]+"${broken[@]}"}"; do echo "failed: $part"; done

@@ -5,7 +5,7 @@
 
 use super::{ConnectOptions, Event, Node, Output, Rung, Timer};
 use crate::error::{Class, Code, Error};
-use crate::id::{AttemptId, ConnectorId, SessionId, Sid};
+use crate::id::{AttemptId, ConnectorId, LinkId, SessionId, Sid};
 use crate::limits::{REDIAL_FIRST, REDIAL_MAX};
 use crate::time::Instant;
 use crate::wire::Role;
@@ -108,7 +108,11 @@ impl Node {
     }
 
     pub(super) fn on_dial_failed(&mut self, attempt: AttemptId, why: Error) {
-        self.attempt_failed(attempt, why);
+        // Once its link is up, a dial cannot fail any more: the link can.
+        let is_up = |id: &LinkId| self.links.get(id).is_some_and(|link| link.attempt == Some(attempt));
+        if !self.pending.iter().any(is_up) {
+            self.attempt_failed(attempt, why);
+        }
     }
 
     /// A dial, or the link that came of it, ended before it was attached.
@@ -235,8 +239,9 @@ impl Node {
 
     /// Dials for a session that wants a link; the oldest connector of the session does it.
     pub(super) fn serve_connectors(&mut self, session_id: SessionId) {
-        let Some(session) = self.sessions.get(&session_id) else { return };
-        let is_proven = session.links.values().any(|link| link.is_proven());
+        let Some(session) = self.sessions.get_mut(&session_id) else { return };
+        let is_proven =
+            std::mem::take(&mut session.progress) || session.links.values().any(|link| link.is_proven());
         let wanted = session.wants_link();
         let Some(&id) = session.connectors.first() else { return };
         let Some(connector) = self.connectors.get_mut(&id) else { return };

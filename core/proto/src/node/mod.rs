@@ -13,6 +13,7 @@
 mod commands;
 mod connector;
 mod handshake;
+mod objects;
 mod pair;
 
 pub use crate::io::*;

@@ -96,7 +96,7 @@ impl Session {
         let adopted = if self.is_arbiter { ttl } else { std::time::Duration::ZERO };
         self.liveness.on_echo(joining.said_at, adopted);
         self.liveness.on_record(now);
-        self.streams.apply_table(table);
+        self.progress |= self.streams.apply_table(table);
         let (id, name, role) = (joining.link, joining.name, joining.role);
         let mut link = Link::new(id, name, joining.dialled_here, role, now);
         link.allowance = joining.allowance;

@@ -80,6 +80,8 @@ pub(crate) struct Session {
     pub(crate) effects: VecDeque<Effect>,
     /// Links of role bulk that this end keeps.
     pub(crate) bulk_wanted: u8,
+    /// Something new of this end was held since it was asked last: redials need not slow down.
+    pub(crate) progress: bool,
     /// Wishes that redial for it, the one to dial next first.
     pub(crate) connectors: Vec<ConnectorId>,
     streams: Streams,
@@ -145,6 +147,7 @@ impl Session {
             peer_drains: false,
             effects: VecDeque::new(),
             bulk_wanted: 0,
+            progress: false,
             connectors: Vec::new(),
             streams,
             calls: Calls::default(),

@@ -84,14 +84,16 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes the peer's word for what it holds: that need not be sent again.
-    pub(crate) fn apply_table(&mut self, table: &Table) {
+    /// Takes the peer's word for what it holds: that need not be sent again. Answers whether it holds more than was known.
+    pub(crate) fn apply_table(&mut self, table: &Table) -> bool {
+        let mut news = false;
         for row in &table.rows {
             if let Some(channel) = self.channels.get_mut(&row.channel) {
                 let held = row.held.min(channel.send.sent());
-                channel.send.on_held(channel.send.kept()..held.max(channel.send.kept()));
+                news |= channel.send.on_held(channel.send.kept()..held.max(channel.send.kept())) > 0;
                 self.settle_sent(row.channel);
             }
         }
+        news
     }
 }
