@@ -143,8 +143,8 @@ impl Session {
         if self.state.is_final() {
             return;
         }
-        // The peer closed when it held all of this end and this end had LACKed all of it: what is missing here then is not
-        // for a later link, but gone (a restored snapshot, for one).
+        // The peer closed when it held all of this end and this end had LACKed all of it: what is missing here
+        // then is not on its way, but gone (a restored snapshot, for one).
         let holds_all = self.streams.iter().all(|channel| channel.receive.is_final());
         if code == Code::Closed && self.closing.is_some() && holds_all {
             return self.end_closed(now);

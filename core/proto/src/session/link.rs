@@ -272,7 +272,8 @@ impl Link {
         self.suspicion == Suspicion::None && !self.mute
     }
 
-    /// Under a one-way black hole records still come, but no echo of ours: another link is wanted before the lease ends.
+    /// Under a one-way black hole records still come, but no echo of ours: another link is wanted before the
+    /// lease ends.
     fn mute_after(pace: Pace) -> Duration {
         (pace.beat * 3).max(pace.ttl / 2)
     }

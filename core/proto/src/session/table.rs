@@ -84,7 +84,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes the peer's word for what it holds: that need not be sent again. Answers whether it holds more than was known.
+    /// Takes the peer's word for what it holds: that need not be sent again. Answers whether it holds more than
+    /// was known.
     pub(crate) fn apply_table(&mut self, table: &Table) -> bool {
         let mut news = false;
         for row in &table.rows {
