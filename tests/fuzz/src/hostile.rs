@@ -148,7 +148,7 @@ impl Hostile {
             3 => Control::Attached { object, kind: "k".into(), ttl_ms: len.into() },
             4 => Control::Ended { object, code: len },
             5 => Control::Drain,
-            _ => Control::Close { code: len, text: String::new() },
+            _ => Control::Close { code: len, channels: u64::from(len), text: String::new() },
         };
         let mut bytes = BytesMut::new();
         put_bytes(&mut bytes, &control.encode());

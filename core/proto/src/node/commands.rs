@@ -303,6 +303,14 @@ impl Node {
         self.session(session)?.report_of(channel)
     }
 
+    /// Channels of a session whose bytes the peer does not hold yet, released ones too: what a drain waits for.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn undelivered(&self, session: SessionId) -> Result<Vec<ChannelReport>> {
+        self.session(session).map(Session::undelivered)
+    }
+
     // ---- calls ----
 
     /// Calls a service of the peer. Replies are taken with `channel_receive`; `END` after the last one means

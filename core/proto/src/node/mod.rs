@@ -117,6 +117,8 @@ pub struct Node {
     attempts: BTreeMap<AttemptId, ConnectorId>,
     /// Embalmed objects on their way to another session: from, object, to.
     reviving: BTreeMap<(SessionId, ObjectId), SessionId>,
+    /// Revived objects whose new session ended meanwhile: they are destroyed under their old name.
+    orphans: BTreeSet<(SessionId, ObjectId)>,
     next_session: u64,
     next_connector: u64,
     next_attempt: u64,
@@ -165,6 +167,7 @@ impl Node {
             connectors: BTreeMap::new(),
             attempts: BTreeMap::new(),
             reviving: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             next_session: 0,
             next_connector: 0,
             next_attempt: 0,
@@ -382,6 +385,7 @@ impl Node {
             if joined.is_none() {
                 // Its new session ended meanwhile: what was brought back is freed under its old name.
                 let event = SessionEvent::ObjectAction { object: was, kind, action: ObjectAction::Destroy };
+                self.orphans.insert((from, was));
                 self.event(Event::Session { session: from, event });
             }
             self.dirty.extend(to);

@@ -114,6 +114,9 @@ impl Node {
         action: ObjectAction,
         ok: bool,
     ) -> Result<()> {
+        if action == ObjectAction::Destroy && self.orphans.remove(&(session, object)) {
+            return self.enter(now);
+        }
         if action == ObjectAction::Revive && !ok {
             self.reviving.remove(&(session, object));
         }

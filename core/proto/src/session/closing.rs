@@ -268,6 +268,16 @@ impl Session {
         }
     }
 
+    /// Channels that the peer does not hold whole.
+    pub(crate) fn undelivered(&self) -> Vec<crate::io::ChannelReport> {
+        let waits = |channel: &&crate::channel::Channel| {
+            channel.id != CONTROL
+                && channel.send.reset_info().is_none()
+                && channel.send.kept() < channel.send.written()
+        };
+        self.streams.iter().filter(waits).map(report).collect()
+    }
+
     /// The application forgets the session: unread bytes go.
     pub(crate) fn forget(&mut self) {
         self.forgotten = true;
