@@ -108,6 +108,7 @@ impl Node {
     }
 
     pub(super) fn on_dial_failed(&mut self, attempt: AttemptId, why: Error) {
+        self.out.retain(|output| !matches!(output, Output::CancelDial { attempt: over } if *over == attempt));
         // Once its link is up, a dial cannot fail any more: the link can.
         let is_up = |id: &LinkId| self.links.get(id).is_some_and(|link| link.attempt == Some(attempt));
         if !self.pending.iter().any(is_up) {

@@ -81,6 +81,16 @@ impl Streams {
                 return Err(Error::new(Code::Discontinuity, what));
             }
         }
+        let unseen = |row: &&TableRow| {
+            let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
+            by_arbiter != self.is_arbiter && counter > self.opened_by_peer
+        };
+        let never_came = table.opened.saturating_sub(self.opened_by_peer);
+        if table.rows.iter().filter(unseen).count() as u64 != never_came || table.seen > self.opened_here {
+            let what =
+                "compare channels at attach: one was opened and is over at the peer, and never was here";
+            return Err(Error::new(Code::Discontinuity, what));
+        }
         Ok(())
     }
 
