@@ -1,0 +1,88 @@
+//! Commands about channels: messages, patterns of bytes, ends.
+
+use super::{Peer, named, number, wait};
+use clerver::api::Channel;
+use clerver_e2e::{pattern, words::quote};
+use clerver_proto::error::{Code, Error, Result};
+use std::time::Duration;
+
+impl Peer {
+    pub(super) fn channel_command(&self, words: &[&str]) -> Option<Result<String>> {
+        let (verb, channel) = (words.first()?, words.get(1)?);
+        let channel_named = || named(&self.channels, channel);
+        let done = |()| String::new();
+        Some(match (*verb, &words[2..]) {
+            ("send", [text, limit]) => {
+                channel_named().and_then(|channel| channel.send(text.as_bytes(), wait(limit)?)).map(done)
+            }
+            ("send-big", [bytes, limit]) => channel_named()
+                .and_then(|channel| channel.send_bytes(pattern::make(1, 0, number(bytes)?), wait(limit)?))
+                .map(done),
+            ("recv", [limit]) => channel_named()
+                .and_then(|channel| channel.receive(wait(limit)?))
+                .map(|bytes| quote(&String::from_utf8_lossy(&bytes))),
+            ("write", [seed, total, piece, limit]) => channel_named().and_then(|channel| {
+                write(&channel, number(seed)?, number(total)?, number(piece)?, wait(limit)?)
+            }),
+            ("check", [seed, total, limit]) => channel_named()
+                .and_then(|channel| check(&channel, number(seed)?, number(total)?, wait(limit)?)),
+            ("stuff", [piece]) => channel_named().and_then(|channel| stuff(&channel, number(piece)?)),
+            ("end", []) => channel_named().and_then(|channel| channel.end()).map(done),
+            ("reset", [why]) => channel_named().and_then(|channel| channel.reset(why)).map(done),
+            ("stop", []) => channel_named().map(|channel| channel.stop()).map(done),
+            ("drop", []) => {
+                self.channels.lock().remove(*channel);
+                Ok(String::new())
+            }
+            ("report", []) => channel_named().and_then(|channel| channel.report()).map(|report| {
+                format!(
+                    "written={} sent={} held={} received={} taken={}",
+                    report.written, report.sent, report.held, report.received, report.taken
+                )
+            }),
+            _ => return None,
+        })
+    }
+}
+
+/// Sends so many bytes of a pattern in pieces.
+fn write(channel: &Channel, seed: u64, total: u64, piece: u64, wait: Option<Duration>) -> Result<String> {
+    let mut sent = 0;
+    while sent < total {
+        let size = piece.min(total - sent);
+        channel.send_bytes(pattern::make(seed, sent, size as usize), wait)?;
+        sent += size;
+    }
+    Ok(sent.to_string())
+}
+
+/// Receives so many bytes and compares them with the pattern; 0 is as many as come before the end.
+fn check(channel: &Channel, seed: u64, total: u64, wait: Option<Duration>) -> Result<String> {
+    let mut received = 0;
+    while total == 0 || received < total {
+        let bytes = match channel.receive(wait) {
+            Err(error) if error.code == Code::End && total == 0 => break,
+            Err(error) => {
+                let message = format!("{} (after {received} good bytes)", error.message);
+                return Err(Error { message, ..error });
+            }
+            Ok(bytes) => bytes,
+        };
+        if let Some(place) = pattern::first_wrong(seed, received, &bytes) {
+            return Err(Error::new(Code::Bug, format!("byte {place} is not what was sent")));
+        }
+        received += bytes.len() as u64;
+    }
+    Ok(received.to_string())
+}
+
+/// Sends without waiting until there is no room: bytes that went, and the error.
+fn stuff(channel: &Channel, piece: usize) -> Result<String> {
+    let mut sent = 0u64;
+    loop {
+        match channel.try_send(&pattern::make(2, sent, piece)) {
+            Ok(size) => sent += size as u64,
+            Err(error) => return Ok(format!("{sent} {}", super::error_words(&error))),
+        }
+    }
+}
