@@ -4,7 +4,7 @@ use crate::support::{Bystander, Home, Peer, RawLink, STEADY};
 use clerver::identity::HostKey;
 use clerver_proto::error::Code;
 use clerver_proto::id::ProcessId;
-use clerver_proto::wire::{Frame, Hello, Role};
+use clerver_proto::wire::{Frame, Hello, Role, Table};
 
 struct Scene {
     bystander: Bystander,
@@ -99,7 +99,7 @@ fn an_attach_out_of_thin_air() {
         hello.node.process = ProcessId([process; 16]);
         link.send_frame(&Frame::Hello(Box::new(hello)));
         let sid = clerver_proto::id::Sid([9; 16]);
-        link.send_frame(&Frame::Attach { sid, table: Vec::new(), proof: [7; 32] });
+        link.send_frame(&Frame::Attach { sid, table: Table::default(), proof: [7; 32] });
         link.shut_down();
         link.closed();
         scene.bystander.is_well();
