@@ -19,8 +19,8 @@ pub mod tls;
 pub mod trust;
 
 pub use api::{
-    Call, CallContext, Channel, CloseReport, ConnectOptions, DrainReport, Kind, ListenOptions, LogLevel, Node,
-    NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered, Wait,
+    Call, CallContext, Channel, CloseReport, ConnectOptions, DrainReport, Kind, ListenOptions, LogLevel,
+    Node, NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered, Wait,
 };
 pub use clerver_proto::error::{Class, Code, Error, Result};
 pub use clerver_proto::id::{ChannelId, HostId, NodeId, ObjectId, SessionId, Sid};
@@ -29,3 +29,8 @@ pub use clerver_proto::node::{
 };
 pub use clerver_proto::object::{ObjectInfo, ObjectState, TaskRecord};
 pub use options::Options;
+
+/// The example of the README is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -77,4 +77,27 @@ mod tests {
         assert_eq!(other.receive(soon).unwrap(), "from the parent");
         assert_eq!(ours.state(), SessionState::Live);
     }
+
+    #[test]
+    fn a_handler_that_forks_replies_from_the_parent_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let (server, client) = (open(home.path()), open(home.path()));
+        let fork = |call: &CallContext| {
+            let is_refused = in_forked_child(|| {
+                let code = |error: Error| error.code == Code::Forked;
+                call.reply_part(b"from the child").is_err_and(code) && call.session().info().is_err_and(code)
+            });
+            Ok(vec![u8::from(is_refused)])
+        };
+        server.serve("fork", ServiceOptions::default(), fork).unwrap();
+        let inline = ServiceOptions { inline: true, ..ServiceOptions::default() };
+        server.serve("inline", inline, fork).unwrap();
+        let address = server.listen("127.0.0.1:0").unwrap().to_string();
+        let soon = Some(Duration::from_secs(20));
+        let ours = client.connect(&address, soon).unwrap();
+        for service in ["fork", "inline"] {
+            assert_eq!(ours.call(service, b"", soon).unwrap(), vec![1]);
+        }
+        assert_eq!(ours.info().unwrap().links_total, 1);
+    }
 }

@@ -222,12 +222,16 @@ impl Node {
             handler: Box::new(move |call| handler(&CallContext::new(call))),
             is_inline: options.inline,
         });
-        self.engine().change(|shard, now| {
+        let kept = Arc::clone(&service);
+        let result = self.engine().change(|shard, now| {
             let rules = node::ServiceOptions { level_min: options.level_min };
             shard.node.service_register(now, name, rules)?;
             shard.services.insert(name.to_owned(), service);
             Ok(())
-        })
+        });
+        // What a refused handler owns is dropped here, where no lock is held.
+        drop(kept);
+        result
     }
 
     /// Offers a service no more; calls that run go on. Does not block.
@@ -247,11 +251,15 @@ impl Node {
     /// Errors: `IN_USE` the name is taken; `ARG`; `LIMIT`.
     pub fn register_kind(&self, name: &str, kind: Kind) -> Result<()> {
         let callbacks = Arc::new(kind.0);
-        self.engine().change(|shard, now| {
+        let kept = Arc::clone(&callbacks);
+        let result = self.engine().change(|shard, now| {
             shard.node.kind_register(now, name, callbacks.options)?;
             shard.kinds.insert(name.to_owned(), callbacks);
             Ok(())
-        })
+        });
+        // What a refused kind owns is dropped here, where no lock is held.
+        drop(kept);
+        result
     }
 
     /// Takes the next event of the node. Blocks until there is one, for at most `wait`. The queue is bounded
@@ -356,7 +364,8 @@ fn take_session(
     if let Some(connecting) = shard.connecting.get_mut(&connector) {
         connecting.session = Some(session);
     }
-    if shard.hub(session).state.is_final() {
+    // It may have ended before its caller woke; then the handle tells why.
+    if shard.hubs.get(&session).is_none_or(|hub| hub.state.is_final()) {
         shard.connecting.remove(&connector);
     }
     Session::counted(engine, shard, session)

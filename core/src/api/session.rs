@@ -17,8 +17,6 @@ use std::time::Duration;
 
 /// A session whose handle is dropped without `close` gets this long to deliver what was written.
 const DROP_TIME: Duration = Duration::from_secs(10);
-/// Room for a request rings no bell; it is looked for this often.
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(5);
 /// `close` waits this much longer than the protocol, whose answer says what was left.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -65,10 +63,10 @@ impl Session {
 
     /// A handle for a handler, which does not keep the session open.
     pub(super) fn borrowed(engine: &Arc<Engine>, id: SessionId, sid: Sid) -> Session {
-        let (peer, bell) = engine.with_shard(|shard, _, _| {
-            let hub = shard.hub(id);
-            (hub.peer, Arc::clone(&hub.bell))
-        });
+        let known =
+            engine.change(|shard, _| Ok(shard.hubs.get(&id).map(|hub| (hub.peer, Arc::clone(&hub.bell)))));
+        // Nothing is known of a session that is over, and nothing rings for it.
+        let (peer, bell) = known.ok().flatten().unwrap_or_default();
         let engine = Arc::clone(engine);
         let is_closed = AtomicBool::new(false);
         Session(Arc::new(Inner { engine, id, sid, peer, bell, is_counted: false, is_closed }))
@@ -174,10 +172,11 @@ impl Session {
     pub fn next_event(&self, wait: Wait) -> Result<SessionEvent> {
         let id = self.0.id;
         self.block("wait for an event of the session", wait, |shard, _, _| {
-            let hub = shard.hub(id);
-            match hub.events.pop() {
+            let hub = shard.hubs.get_mut(&id);
+            let is_over = hub.as_ref().is_none_or(|hub| hub.state.is_final());
+            match hub.and_then(|hub| hub.events.pop()) {
                 Some(event) => Some(Ok(event)),
-                None if hub.state.is_final() => {
+                None if is_over => {
                     Some(Err(Error::new(Code::End, format!("next event of session {id}: it is over"))))
                 }
                 None => None,
@@ -239,18 +238,10 @@ impl Session {
         self.check_may_wait(wait)?;
         let until = deadline(wait);
         let request = Bytes::copy_from_slice(request);
-        let call = loop {
-            let left = wait.map(|_| until.since(now()));
-            match self.call_begin(service, request.clone(), left) {
-                Err(error) if matches!(error.code, Code::Again | Code::Channels) && now() < until => {
-                    self.await_room(until)?;
-                }
-                result => break result?,
-            }
-        };
+        let call = self.call_when_possible(service, &request, until, wait)?;
         // The protocol's own deadline comes first, and tells the peer; ours is only for a clock that stands
         // still.
-        let left = || wait.map(|_| until.since(now()) + LAST_WORD);
+        let left = || wait.map(|_| until.since(now()).saturating_add(LAST_WORD));
         let Some(first) = call.receive(left())? else { return Ok(Bytes::new()) };
         let Some(second) = call.receive(left())? else { return Ok(first) };
         let mut whole = BytesMut::from(&first[..]);
@@ -268,12 +259,19 @@ impl Session {
         Ok(())
     }
 
-    fn await_room(&self, until: Instant) -> Result<()> {
-        let wait = Some(until.since(now()).min(LOOK_FOR_ROOM));
-        match self.block("wait for room", wait, |_, _, _| None::<Result<()>>) {
-            Err(error) if error.code == Code::Timeout => Ok(()),
-            other => other,
-        }
+    /// Waits for room; the protocol says `Openable` when there may be some, and every event rings the bell.
+    fn call_when_possible(&self, service: &str, request: &Bytes, until: Instant, wait: Wait) -> Result<Call> {
+        let id = self.0.id;
+        let what = format!("call service \"{service}\"");
+        let (call, slot) = self.block(&what, wait, |shard, now, _| {
+            let options = CallOptions { deadline: wait.map(|_| until.since(now)) };
+            match shard.node.call_start(now, id, service, request.clone(), options) {
+                Ok(call) => Some(Ok((call, shard.slot(id, call)))),
+                Err(error) if matches!(error.code, Code::Again | Code::Channels) && now < until => None,
+                Err(error) => Some(Err(error)),
+            }
+        })?;
+        Ok(Call::new(self.clone(), service, call, slot))
     }
 
     /// Starts a call and does not wait for it. When nothing came after `deadline`, it is given up.
@@ -416,7 +414,7 @@ impl Session {
             Err(error) if error.code == Code::Handle => return Ok(()),
             result => result?,
         }
-        let wait = if wait.is_zero() { wait } else { wait + LAST_WORD };
+        let wait = if wait.is_zero() { wait } else { wait.saturating_add(LAST_WORD) };
         let state = self.block("close the session", Some(wait), |shard, _, _| {
             let state = state_of(shard, id);
             (state != SessionState::Closing).then_some(Ok(state))

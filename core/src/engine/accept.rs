@@ -1,7 +1,8 @@
 //! Listeners, and who is let in to a handshake: bounded in number, in time, and in rate per source.
 //!
-//! Whether a peer is trusted is decided after its handshake, by the protocol. Invariant: what a stranger can
-//! make this node hold before that is bounded by `handshakes_max` and the size of the table of sources.
+//! Whether a peer is trusted is decided after its handshake, by the protocol. A connection that says nothing
+//! takes no handshake's place. Invariant: what a stranger can make this node hold before that is bounded by
+//! `handshakes_max`, `SILENT_MAX` and the size of the table of sources.
 
 use super::driver::{Driver, Source, Timer};
 use super::event::LogLevel;
@@ -12,7 +13,7 @@ use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::time::Instant;
 use mio::Interest;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
@@ -25,6 +26,10 @@ const BACKLOG: i32 = 1024;
 const ACCEPTS_PER_TURN: usize = 64;
 /// Pause after the system refused to accept, such as for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections that have said nothing yet; for a further one the oldest of them goes.
+const SILENT_MAX: usize = 512;
+/// Of them, from one source: more than two turns accept, so that nobody is closed before it was looked at.
+const SILENT_PER_SOURCE_MAX: usize = 256;
 /// Sources whose rate is remembered; when there are more, the one seen longest ago is forgotten.
 const SOURCES_MAX: usize = 4096;
 
@@ -37,6 +42,29 @@ pub(super) struct Listener {
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+/// Accepted connections on their way in.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    /// Handshakes that run.
+    admitted: usize,
+    /// Those that have said nothing, by token and so by age, and where they come from.
+    silent: BTreeMap<usize, IpAddr>,
+    /// Those that spoke, and wait until fewer handshakes run.
+    ready: VecDeque<usize>,
+}
+
+impl Door {
+    /// The silent connection that has to go before one more of this source comes.
+    fn surplus(&self, source: IpAddr) -> Option<usize> {
+        let mut of_source = self.silent.iter().filter(|(_, from)| **from == source).map(|(&token, _)| token);
+        match (of_source.clone().count(), self.silent.len()) {
+            (SILENT_PER_SOURCE_MAX.., _) => of_source.next(),
+            (_, SILENT_MAX..) => self.silent.keys().next().copied(),
+            _ => None,
+        }
     }
 }
 
@@ -141,8 +169,49 @@ impl Driver {
 
     /// Accepts again everywhere: a handshake ended, or a pause is over.
     pub(super) fn accept_all(&mut self, engine: &Arc<Engine>) {
+        while self.door.admitted < engine.handshakes_max() {
+            let Some(token) = self.door.ready.pop_front() else { break };
+            self.let_in(token);
+            self.shake(engine, token);
+        }
         for token in self.listeners() {
             self.accept(engine, token);
+        }
+    }
+
+    /// An accepted connection speaks TLS: whether its handshake may run now.
+    pub(super) fn spoke(&mut self, engine: &Arc<Engine>, token: usize) -> bool {
+        self.door.silent.remove(&token);
+        if self.door.admitted < engine.handshakes_max() {
+            self.let_in(token);
+            return true;
+        }
+        self.door.ready.push_back(token);
+        false
+    }
+
+    fn let_in(&mut self, token: usize) {
+        if let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token)
+            && let Some(until) = handshake.begin()
+        {
+            self.door.admitted += 1;
+            self.timers.set(Timer::Handshake(token), until);
+        }
+    }
+
+    /// An accepted connection is a handshake no more.
+    pub(super) fn left_door(&mut self, engine: &Arc<Engine>, token: usize, was_admitted: bool) {
+        if !was_admitted {
+            self.door.silent.remove(&token);
+            self.door.ready.retain(|&waiting| waiting != token);
+            return;
+        }
+        self.door.admitted -= 1;
+        if self.door.ready.is_empty() {
+            self.accept_all(engine);
+        } else {
+            // In a turn of its own: each of them may come back here.
+            self.timers.set(Timer::Accept, clock::now());
         }
     }
 
@@ -150,7 +219,7 @@ impl Driver {
         let now = clock::now();
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(Source::Listener(listener)) = self.sources.get(&token) else { return };
-            if self.admitted >= engine.handshakes_max() {
+            if self.door.admitted >= engine.handshakes_max() || !self.door.ready.is_empty() {
                 // The rest waits in the kernel's backlog; the end of a handshake comes back here.
                 return;
             }
@@ -197,7 +266,12 @@ impl Driver {
         if let Err(error) = self.watch(socket.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE) {
             return engine.log(LogLevel::Warn, || format!("accept from {with}: {error}"));
         }
-        self.admitted += 1;
+        let source = network_of(peer.ip());
+        while let Some(surplus) = self.door.surplus(source) {
+            self.door.silent.remove(&surplus);
+            self.remove(surplus);
+        }
+        self.door.silent.insert(token, source);
         let origin = Origin::Accepted { level_min, until: now + engine.handshake_time() };
         self.timers.set(Timer::Handshake(token), now + FIRST_BYTE_TIME.min(engine.handshake_time()));
         let handshake = Handshake::new(socket, tls, with, is_local, origin);

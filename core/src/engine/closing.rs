@@ -4,11 +4,16 @@
 //! freed.
 
 use super::command::Command;
+use super::driver::Driver;
+use super::event::LogLevel;
+use super::shard::{Batch, Shard};
 use super::{Blocking, Engine, clock, is_inline, workers};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{NodeId, SessionId};
 use clerver_proto::node::{ChannelReport, SessionState};
 use clerver_proto::time::Instant;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -55,27 +60,24 @@ impl Engine {
         }
     }
 
-    /// Channels of open sessions whose data the peer does not hold yet.
+    /// Channels of open sessions whose data the peer does not hold yet, released ones too.
     fn undelivered(self: &Arc<Self>) -> Vec<Leftover> {
         self.with_shard(|shard, _, _| {
             let mut found = Vec::new();
-            for (&session, hub) in &shard.hubs {
-                for &channel in hub.slots.keys() {
-                    match shard.node.channel_report(session, channel) {
-                        Ok(report) if report.held < report.written => found.push((session, hub.peer, report)),
-                        _ => {}
-                    }
-                }
+            for session in shard.node.sessions() {
+                let peer = match shard.node.session_info(session) {
+                    Ok(info) if !info.state.is_final() => Some(info.peer),
+                    _ => continue,
+                };
+                let left = shard.node.undelivered(session).unwrap_or_default();
+                found.extend(left.into_iter().map(|report| (session, peer, report)));
             }
             found
         })
     }
 
     fn running_calls(self: &Arc<Self>) -> Vec<String> {
-        let count = self.with_shard(|shard, _, _| shard.running.len());
-        let mut names = self.workers.busy();
-        names.truncate(names.len().min(count));
-        names
+        self.with_shard(|shard, _, _| shard.running.values().map(|running| running.name()).collect())
     }
 
     /// Waits a moment for progress that rings no bell; without a thread of ours, makes it.
@@ -104,11 +106,13 @@ impl Engine {
             return Ok(Closed::default());
         }
         while clock::now() < until && !self.is_quiet() {
+            // A peer, or a connect on its way, may have made another one.
+            self.close_sessions(until, false);
             if self.pause(until).is_err() {
                 break;
             }
         }
-        let mut closed = Closed { undelivered: Vec::new(), stuck: self.workers.busy() };
+        let mut closed = Closed { undelivered: Vec::new(), stuck: self.stuck() };
         let left = self.undelivered();
         let why = Error::new(Code::Closed, format!("use node {}: it was closed", self.id));
         let dropped = self.with_shard(|shard, _, batch| {
@@ -128,30 +132,80 @@ impl Engine {
     /// Asks every session to end; false when the node is closing or closed already.
     fn begin_close(self: &Arc<Self>, until: Instant) -> bool {
         self.post(Command::StopListening);
-        self.with_shard(|shard, now, batch| {
+        let is_first = self.with_shard(|shard, now, batch| {
             if shard.closed.is_some() || shard.endings.is_some() {
                 return false;
             }
             shard.endings = Some(Vec::new());
-            let timeout = until.since(now);
+            // Errors mean that the protocol was left undrained, which the shard never does.
+            let _ = shard.node.drain(now);
+            shard.drain(now, batch);
+            self.cancel_connects(shard, now, batch);
             // The process may go with the node: peers' objects end here and now.
             let _ = shard.node.sweep_all(now);
+            true
+        });
+        if is_first {
+            self.close_sessions(until, true);
+        }
+        is_first
+    }
+
+    /// Connects that wait for a session end here, and make none any more.
+    fn cancel_connects(&self, shard: &mut Shard, now: Instant, batch: &mut Batch) {
+        let awaited = shard.connecting.iter().filter(|(_, connecting)| connecting.is_awaited());
+        for connector in awaited.map(|(&connector, _)| connector).collect::<Vec<_>>() {
+            // An error means that it ended by itself.
+            let _ = shard.node.connect_cancel(now, connector);
             shard.drain(now, batch);
+            if let Some(connecting) = shard.connecting.get_mut(&connector) {
+                let what = format!("connect to {}: node {} was closed", connecting.address, self.id);
+                connecting.result.get_or_insert(Err(Error::new(Code::Closed, what)));
+                batch.bells.push(Arc::clone(&connecting.bell));
+            }
+        }
+    }
+
+    /// Asks every session to end; the first time also those that their peers are ending.
+    fn close_sessions(self: &Arc<Self>, until: Instant, is_first: bool) {
+        self.with_shard(|shard, now, batch| {
             for session in shard.node.sessions() {
-                for _ in 0..HANDLES_MAX {
-                    let is_over = shard.node.session_close(now, session, timeout).is_err();
-                    shard.drain(now, batch);
+                for handle in 0..HANDLES_MAX {
                     let state = shard.node.session_info(session).map(|info| info.state);
-                    if is_over
-                        || state.is_err()
-                        || state.is_ok_and(|s| s == SessionState::Closing || s.is_final())
-                    {
+                    let ends = state.is_ok_and(|state| state == SessionState::Closing || state.is_final());
+                    if ends && !(is_first && handle == 0) {
+                        break;
+                    }
+                    let is_over = shard.node.session_close(now, session, until.since(now)).is_err();
+                    shard.drain(now, batch);
+                    if is_over {
                         break;
                     }
                 }
             }
-            true
-        })
+        });
+    }
+
+    /// Handlers and callbacks that have not returned, and destructors that were not run.
+    fn stuck(self: &Arc<Self>) -> Vec<String> {
+        let mut stuck = self.workers.busy();
+        // Destructors that wait for a worker are among these already.
+        let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
+        for name in self.workers.waiting_chores() {
+            *waiting.entry(name).or_default() += 1;
+        }
+        let (inline, destructors) = self.with_shard(|shard, _, _| {
+            let inline = shard.running.values().filter(|running| running.is_inline);
+            (inline.map(|running| running.name()).collect::<Vec<_>>(), shard.payload_names())
+        });
+        stuck.extend(inline);
+        for name in destructors {
+            match waiting.get_mut(&name) {
+                Some(count @ 1..) => *count -= 1,
+                _ => stuck.push(name),
+            }
+        }
+        stuck
     }
 
     /// Whether all sessions have ended, all was sent, their objects are gone, and no user code runs.
@@ -162,17 +216,55 @@ impl Engine {
                 && shard.payloads.is_empty()
                 && shard.links.values().all(|link| link.is_quiet())
         });
-        is_over && self.workers.busy().is_empty()
+        // A link that was cut off before its peer has read all would take the rest with it.
+        is_over && self.lingering.load(Ordering::Acquire) == 0 && self.workers.busy().is_empty()
+    }
+
+    fn stop_workers(&self) {
+        self.workers.stop();
+        self.resolvers.stop();
+        self.log.close(!self.settings.caller_driven);
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// What the mail and the sessions' links hold goes, for handles of the program may keep the engine.
+    pub(super) fn release(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        let mail = std::mem::take(&mut *self.mail.lock());
+        let links = std::mem::take(&mut self.shard.lock().links);
+        // What they own may be the program's, so they go here, where no lock is held.
+        drop((mail, links));
+    }
+
+    /// One turn of the loop. A panic in it is a bug, after which nothing of the node is used any more.
+    pub(super) fn turn(self: &Arc<Self>, driver: &mut Driver, wait: Option<Duration>, may_run: bool) {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| driver.turn(self, wait, may_run))) else { return };
+        let text = super::panic_text(&*panic);
+        let why = Error::new(Code::Bug, format!("use node {}: its loop panicked: {text}", self.id));
+        self.log(LogLevel::Error, || why.to_string());
+        let mut batch = Batch::default();
+        let mut shard = self.shard.lock();
+        shard.is_broken = true;
+        let dropped = shard.close(why, &mut batch);
+        drop(shard);
+        for bell in batch.bells {
+            bell.notify_all();
+        }
+        drop(dropped);
+        self.stop_workers();
+        driver.clear();
     }
 
     fn stop(self: &Arc<Self>, may_wait: bool) {
-        self.workers.stop();
-        self.resolvers.stop();
-        self.is_stopping.store(true, Ordering::Release);
+        self.stop_workers();
         self.post(Command::Look);
         if self.settings.caller_driven {
-            if let Some(mut driver) = self.driver.try_lock() {
+            // Another thread may be at the sockets still.
+            let wait = if may_wait { LAST_TURN } else { Duration::ZERO };
+            if let Some(mut driver) = self.driver.try_lock_for(wait) {
                 driver.clear();
+                drop(driver);
+                self.release();
             }
         } else if may_wait {
             let mut ended = self.driver_ended.lock();
@@ -181,5 +273,51 @@ impl Engine {
                 self.driver_ended_bell.wait_for(&mut ended, LAST_TURN);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_closed_engine_that_is_held_keeps_no_links_and_no_mail() {
+        let home = tempfile::tempdir().unwrap();
+        let open =
+            || Engine::start(crate::options::Options::new().home(home.path()).resolve().unwrap()).unwrap();
+        let (server, client) = (open(), open());
+        let place = server.listen("127.0.0.1:0", 1).unwrap();
+        let wish = clerver_proto::node::ConnectOptions::to(place.to_string());
+        client.change(|shard, now| shard.node.connect(now, wish)).unwrap();
+        let (bell, wait) = (client.event_bell(), Some(Duration::from_secs(10)));
+        let over = || Error::new(Code::Timeout, "no link");
+        let linked = |shard: &mut Shard, _: Instant, _: &mut Batch| {
+            (!shard.links.is_empty() && !shard.node.sessions().is_empty()).then_some(Ok(()))
+        };
+        client.block(Blocking { bell: &bell, session: None, wait }, over, linked).unwrap();
+        client.close(Duration::ZERO).unwrap();
+        client.post(Command::Look);
+        assert!(client.shard.lock().links.is_empty() && client.mail.lock().is_empty());
+        server.close(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_panic_of_the_loop_ends_every_wait_with_the_bug() {
+        let home = tempfile::tempdir().unwrap();
+        let engine =
+            Engine::start(crate::options::Options::new().home(home.path()).resolve().unwrap()).unwrap();
+        let (waiter, (send, result)) = (Arc::clone(&engine), mpsc::channel());
+        std::thread::spawn(move || {
+            let bell = waiter.accept_bell();
+            let over = || Error::new(Code::Timeout, "over");
+            let blocking = Blocking { bell: &bell, session: None, wait: None };
+            send.send(waiter.block(blocking, over, |_, _, _| None::<Result<()>>).unwrap_err())
+        });
+        engine.post(Command::Panic);
+        let error = result.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(error.code == Code::Bug && error.message.contains("as the test wants"), "{error}");
+        assert_eq!(engine.change(|_, _| Ok(())).unwrap_err().code, Code::Bug);
+        assert!(engine.close(Duration::from_secs(1)).unwrap().stuck.is_empty());
     }
 }

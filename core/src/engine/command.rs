@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Listen { listener: TcpListener, level_min: u8 },
     /// Accept no more connections anywhere.
     StopListening,
+    /// The trust store was asked about the host at the other end of a dialled handshake.
+    Checked { token: usize, result: Result<()> },
     /// Go on sending.
     Flush(Arc<Link>),
     /// This link has to be closed soon, whether its peer reads or not.
@@ -31,4 +33,7 @@ pub(crate) enum Command {
     Run(Arc<IncomingCall>),
     /// Look at the flags of the engine.
     Look,
+    /// Panic.
+    #[cfg(test)]
+    Panic,
 }

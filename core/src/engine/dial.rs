@@ -26,6 +26,8 @@ use std::time::Duration;
 const TIME_MAX: Duration = Duration::from_secs(10);
 /// An address has this long before the next one is tried beside it (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(250);
+/// A connection whose TLS handshake takes longer than this does not hold up the other addresses any more.
+const HANDSHAKE_HEAD_START: Duration = Duration::from_millis(1500);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
@@ -38,6 +40,8 @@ pub(super) struct Dial {
     active: BTreeSet<usize>,
     failures: Vec<(Option<SocketAddr>, Error)>,
     until: Instant,
+    /// Gone with the dial, which tells a look-up that still waits that nobody wants it.
+    is_wanted: Arc<()>,
 }
 
 /// A TCP connection that is being made.
@@ -92,7 +96,10 @@ impl Driver {
         let name = address.pin_name();
         let expected = address.host_id.or(expected);
         let (waiting, active, failures) = (VecDeque::new(), BTreeSet::new(), Vec::new());
-        self.dials.insert(attempt, Dial { name: name.clone(), expected, waiting, active, failures, until });
+        let is_wanted = Arc::new(());
+        let dial = Dial { name: name.clone(), expected, waiting, active, failures, until, is_wanted };
+        let wanted = Arc::downgrade(&dial.is_wanted);
+        self.dials.insert(attempt, dial);
         self.timers.set(Timer::Dial(attempt), until);
         if let Ok(ip) = address.host.parse::<IpAddr>() {
             return self.resolved(engine, attempt, Ok(vec![SocketAddr::new(ip, address.port)]));
@@ -103,11 +110,16 @@ impl Driver {
         }
         let answer = Arc::clone(engine);
         let run = Box::new(move || {
+            if wanted.strong_count() == 0 {
+                return;
+            }
             let result = resolve(&name, &address);
             answer.post(Command::Resolved { attempt, result });
         });
-        // Refused only when the node has closed.
-        let _ = engine.resolvers.submit(Task { name: String::new(), is_call: false, run });
+        if engine.resolvers.submit(Task { name: String::new(), is_call: true, run }).is_err() {
+            let what = format!("look up {text}: too many names are being looked up");
+            self.resolved(engine, attempt, Err(Error::new(Code::Resolve, what)));
+        }
     }
 
     /// The names were looked up.
@@ -192,7 +204,7 @@ impl Driver {
         self.begin_handshake(engine, token);
     }
 
-    /// One address answered: the others are tried only if it turns out to be the wrong one.
+    /// One address answered: the others are tried only if it turns out to be the wrong one, or goes silent.
     fn put_rivals_back(&mut self, attempt: AttemptId, winner: usize) {
         let Some(dial) = self.dials.get_mut(&attempt) else { return };
         let rivals: Vec<usize> = dial.active.iter().copied().filter(|&token| token != winner).collect();
@@ -208,7 +220,8 @@ impl Driver {
             }
         }
         if let Some(dial) = self.dials.get(&attempt) {
-            self.timers.set(Timer::Dial(attempt), dial.until);
+            let due = if dial.waiting.is_empty() { dial.until } else { clock::now() + HANDSHAKE_HEAD_START };
+            self.timers.set(Timer::Dial(attempt), due.min(dial.until));
         }
     }
 
@@ -347,6 +360,7 @@ mod tests {
             active: BTreeSet::new(),
             failures,
             until: Instant(0),
+            is_wanted: Arc::default(),
         };
         let refused = connect_error("192.0.2.1:1".parse().unwrap(), &io::ErrorKind::ConnectionRefused.into());
         let wrong = Error::new(Code::WrongIdentity, "connect to db:1: another host").with_remedy("look");
@@ -355,5 +369,37 @@ mod tests {
         assert!(error.message.contains("192.0.2.1:1") && error.message.contains("another host"), "{error}");
         assert_eq!(dial(vec![(None, refused)]).failure().code, Code::Unreachable);
         assert_eq!(dial(vec![]).failure().code, Code::Resolve);
+    }
+
+    #[test]
+    fn a_connection_that_stays_silent_does_not_hide_the_other_addresses() {
+        let home = tempfile::tempdir().unwrap();
+        let options = crate::options::Options::new().home(home.path()).caller_driven(true);
+        let engine = Engine::start(options.resolve().unwrap()).unwrap();
+        let (silent, other) = (
+            std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+            std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+        );
+        other.set_nonblocking(true).unwrap();
+        let mut driver = engine.driver.lock();
+        let attempt = AttemptId(1 << 40);
+        let start = clock::now();
+        let dial = Dial {
+            name: "db:1".into(),
+            expected: None,
+            waiting: VecDeque::new(),
+            active: BTreeSet::new(),
+            failures: Vec::new(),
+            until: start + TIME_MAX,
+            is_wanted: Arc::default(),
+        };
+        driver.dials.insert(attempt, dial);
+        let places = vec![silent.local_addr().unwrap(), other.local_addr().unwrap()];
+        driver.resolved(&engine, attempt, Ok(places));
+        while other.accept().is_err() {
+            assert!(clock::now() < start + Duration::from_secs(5), "the second address was not tried");
+            driver.turn(&engine, Some(Duration::from_millis(100)), true);
+        }
+        assert!(driver.dials[&attempt].active.len() == 2, "the first one may still answer");
     }
 }

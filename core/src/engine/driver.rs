@@ -6,14 +6,14 @@
 //! Invariants: a token is never used twice, and a link's id is its token (L1); `LinkDown` is said once per
 //! link, when its source is taken out of the map; the alarm is set again at the end of each turn.
 
-use super::accept::{Listener, SourceRates};
+use super::accept::{Door, Listener, SourceRates};
 use super::command::Command;
 use super::dial::{Connecting, Dial};
 use super::event::LogLevel;
 use super::handshake::Handshake;
-use super::link::{By, Link, RECEIVE_BYTES};
+use super::link::{By, Discarded, Link, RECEIVE_BYTES};
 use super::service::IncomingCall;
-use super::{Engine, IS_INLINE, clock, system};
+use super::{Engine, Inline, clock, system};
 use bytes::BytesMut;
 use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{AttemptId, LinkId};
@@ -25,7 +25,9 @@ use mio::{Events, Interest, Poll, Token};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const WAKER: usize = 0;
@@ -82,8 +84,9 @@ pub(crate) struct Driver {
     /// Links that may have more to read, and whether the end is among it.
     pub(super) unread: VecDeque<(usize, bool)>,
     pub(super) rates: SourceRates,
-    /// Accepted handshakes that run.
-    pub(super) admitted: usize,
+    pub(super) door: Door,
+    /// Sources of this kind.
+    lingering: usize,
     pub(super) cipher: Vec<u8>,
     pub(super) plain: BytesMut,
     next_token: usize,
@@ -102,7 +105,8 @@ impl Driver {
             timers: Deadlines::default(),
             unread: VecDeque::new(),
             rates: SourceRates::default(),
-            admitted: 0,
+            door: Door::default(),
+            lingering: 0,
             cipher: Vec::with_capacity(RECEIVE_BYTES),
             plain: BytesMut::with_capacity(RECEIVE_BYTES),
             next_token: FIRST_TOKEN,
@@ -125,9 +129,13 @@ impl Driver {
         }
         // Mail that comes from here on is read below or makes the next wait short.
         engine.is_awake.store(true, std::sync::atomic::Ordering::SeqCst);
-        let was_inline = IS_INLINE.replace(true);
-        self.serve(engine, may_run);
-        IS_INLINE.set(was_inline);
+        {
+            let _inline = Inline::enter();
+            self.serve(engine, may_run);
+        }
+        if engine.is_forked() {
+            return;
+        }
         engine.alarm.wake_driver_at(self.timers.next().unwrap_or(clerver_proto::time::Instant::NEVER));
         if let Err(error) = engine.alarm.rearm() {
             engine.log(LogLevel::Error, || system("set the timer", &error).to_string());
@@ -153,13 +161,21 @@ impl Driver {
         }
         self.happened = happened;
         for (token, is_ended) in unread {
-            self.read_link(engine, token, READS_PER_TURN, is_ended);
+            match self.sources.get(&token) {
+                Some(Source::Lingering(_)) => self.linger(token),
+                _ => self.read_link(engine, token, READS_PER_TURN, is_ended),
+            }
         }
         let mail = std::mem::take(&mut *engine.mail.lock());
         for command in mail {
             self.obey(engine, command, may_run);
+            if engine.is_forked() {
+                // A handler came back in a child, to which none of this belongs.
+                return;
+            }
         }
         self.run_timers(engine);
+        engine.lingering.store(self.lingering, Ordering::Release);
         engine.with_shard(|_, _, _| ());
     }
 
@@ -202,11 +218,15 @@ impl Driver {
                     self.timers.set(Timer::HangUp(token), clock::now() + LINGER);
                 }
             }
+            Command::Checked { token, result } => self.checked(engine, token, result),
             Command::Finished(link) => self.finish_link(engine, token_of(link)),
             Command::Failed(link, why) => self.fail_link(engine, token_of(link), why),
-            Command::Run(call) if may_run => call.run(),
+            // It answers for its own panics; what is left is a destructor of the program.
+            Command::Run(call) if may_run => drop(catch_unwind(AssertUnwindSafe(|| call.run()))),
             Command::Run(call) => engine.defer_call(call),
             Command::Look => {}
+            #[cfg(test)]
+            Command::Panic => panic!("as the test wants"),
         }
     }
 
@@ -240,6 +260,7 @@ impl Driver {
     /// Takes a source out; it is closed when its last user lets go.
     pub(super) fn remove(&mut self, token: usize) -> Option<Source> {
         let source = self.sources.remove(&token)?;
+        self.lingering -= usize::from(matches!(source, Source::Lingering(_)));
         for timer in [Timer::Handshake(token), Timer::HangUp(token), Timer::Linger(token)] {
             self.timers.clear(timer);
         }
@@ -257,6 +278,8 @@ impl Driver {
         self.timers.clear(Timer::HangUp(token));
         self.timers.set(Timer::Linger(token), clock::now() + LINGER);
         self.sources.insert(token, Source::Lingering(Arc::clone(&link)));
+        self.lingering += 1;
+        engine.lingering.store(self.lingering, Ordering::Release);
         let what = format!("link with {}: hung up", link.with);
         engine.link_down(link.id, Error::new(Code::Closed, what));
         self.linger(token);
@@ -282,9 +305,10 @@ impl Driver {
 
     fn linger(&mut self, token: usize) {
         let Some(Source::Lingering(link)) = self.sources.get(&token) else { return };
-        let is_over = link.discard(&mut self.cipher);
-        if is_over {
-            self.remove(token);
+        match link.discard(&mut self.cipher) {
+            Discarded::All => {}
+            Discarded::Some => self.unread.push_back((token, false)),
+            Discarded::End => drop(self.remove(token)),
         }
     }
 
@@ -297,6 +321,8 @@ impl Driver {
                 link.cut();
             }
         }
+        self.door = Door::default();
+        self.unread.clear();
         self.dials.clear();
         self.timers = Deadlines::default();
     }

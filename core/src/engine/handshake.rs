@@ -4,9 +4,11 @@
 //! accepted peer is authorised is decided by the protocol. Invariants: nothing is read for TLS before the
 //! first byte says TLS; every handshake has a deadline.
 
+use super::command::Command;
 use super::driver::{Driver, Source, Timer};
 use super::event::{LogLevel, NodeEvent};
 use super::link::{Link, empty};
+use super::workers::Task;
 use super::{Engine, clock, descriptor};
 use crate::tls::{HandshakeState, TlsLink};
 use crate::trust::Pinned;
@@ -42,8 +44,21 @@ pub(super) struct Handshake {
     with: String,
     is_local: bool,
     origin: Origin,
-    has_spoken: bool,
+    stage: Stage,
     unsent: Vec<u8>,
+}
+
+/// How far a connection is on its way to a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Accepted; it said nothing yet.
+    Silent,
+    /// It speaks TLS, and waits until fewer handshakes run.
+    Ready,
+    /// TLS.
+    Running,
+    /// TLS is done; the trust store is being asked.
+    Checking(HostId, [u8; 32]),
 }
 
 impl AsRawFd for Handshake {
@@ -65,14 +80,21 @@ impl Handshake {
         is_local: bool,
         origin: Origin,
     ) -> Handshake {
-        let has_spoken = matches!(origin, Origin::Dialled { .. });
-        Handshake { socket, tls, with, is_local, origin, has_spoken, unsent: Vec::new() }
+        let stage = match origin {
+            Origin::Dialled { .. } => Stage::Running,
+            Origin::Accepted { .. } => Stage::Silent,
+        };
+        Handshake { socket, tls, with, is_local, origin, stage, unsent: Vec::new() }
+    }
+
+    /// An accepted connection that spoke may go on; answers until when.
+    pub(super) fn begin(&mut self) -> Option<Instant> {
+        let Origin::Accepted { until, .. } = self.origin else { return None };
+        self.stage = Stage::Running;
+        Some(until)
     }
 
     fn advance(&mut self, cipher: &mut Vec<u8>) -> Result<Step> {
-        if !self.has_spoken && !self.check_first_byte()? {
-            return Ok(Step::Wait);
-        }
         loop {
             let result = self.tls.handshake();
             // Even after an error there may be an alert that tells the peer why.
@@ -95,16 +117,13 @@ impl Handshake {
     }
 
     /// False while there is none.
-    fn check_first_byte(&mut self) -> Result<bool> {
+    fn check_first_byte(&self) -> Result<bool> {
         let mut first = [0];
         let refuse =
             |what: &str| Err(Error::new(Code::Protocol, format!("connection from {}: {what}", self.with)));
         match self.socket.peek(&mut first) {
             Ok(0) => refuse("it was closed before it said anything"),
-            Ok(_) if first[0] == TLS_FIRST_BYTE => {
-                self.has_spoken = true;
-                Ok(true)
-            }
+            Ok(_) if first[0] == TLS_FIRST_BYTE => Ok(true),
             Ok(_) if first[0].is_ascii_uppercase() => {
                 refuse("it speaks HTTP, which this version does not serve")
             }
@@ -136,15 +155,21 @@ impl Driver {
     /// Something happened at the socket of a handshake.
     pub(super) fn shake(&mut self, engine: &Arc<Engine>, token: usize) {
         let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token) else { return };
-        let was_silent = !handshake.has_spoken;
+        match handshake.stage {
+            Stage::Silent => match handshake.check_first_byte() {
+                Ok(true) => handshake.stage = Stage::Ready,
+                Ok(false) => return,
+                Err(why) => return self.handshake_failed(engine, token, why),
+            },
+            Stage::Running => {}
+            Stage::Ready | Stage::Checking(..) => return,
+        }
+        if handshake.stage == Stage::Ready && !self.spoke(engine, token) {
+            return;
+        }
+        let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token) else { return };
         match handshake.advance(&mut self.cipher) {
-            Ok(Step::Wait) => {
-                if let (true, true, Origin::Accepted { until, .. }) =
-                    (was_silent, handshake.has_spoken, &handshake.origin)
-                {
-                    self.timers.set(Timer::Handshake(token), *until);
-                }
-            }
+            Ok(Step::Wait) => {}
             Ok(Step::Done { peer, exporter }) => self.establish(engine, token, peer, exporter),
             Err(why) => self.handshake_failed(engine, token, why),
         }
@@ -162,33 +187,48 @@ impl Driver {
             Origin::Dialled { attempt, .. } => self.dial_step_failed(engine, attempt, token, why),
             Origin::Accepted { .. } => {
                 engine.log(LogLevel::Info, || why.to_string());
-                self.left_admission(engine);
+                let was_admitted = !matches!(handshake.stage, Stage::Silent | Stage::Ready);
+                self.left_door(engine, token, was_admitted);
             }
         }
     }
 
-    fn left_admission(&mut self, engine: &Arc<Engine>) {
-        self.admitted -= 1;
-        self.accept_all(engine);
-    }
-
     fn establish(&mut self, engine: &Arc<Engine>, token: usize, peer: HostId, exporter: [u8; 32]) {
-        let Some(Source::Handshake(handshake)) = self.sources.get(&token) else { return };
-        let is_local = handshake.is_local;
-        let info = match &handshake.origin {
-            Origin::Dialled { attempt, name, expected } => {
-                if let Err(why) = engine.check_dialled(name, *expected, peer) {
-                    return self.handshake_failed(engine, token, why);
+        let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token) else { return };
+        let peer_is_local = handshake.is_local;
+        match &handshake.origin {
+            Origin::Dialled { name, expected, .. } => {
+                let (name, expected) = (name.clone(), *expected);
+                handshake.stage = Stage::Checking(peer, exporter);
+                if let Some(result) = engine.check_dialled(token, name, expected, peer) {
+                    self.checked(engine, token, result);
                 }
-                let dialled = Some(*attempt);
-                LinkInfo { dialled, peer, exporter, peer_is_local: is_local, pinned: true, level_min: 0 }
             }
             Origin::Accepted { level_min, .. } => {
                 let level_min = *level_min;
-                LinkInfo { dialled: None, peer, exporter, peer_is_local: is_local, pinned: false, level_min }
+                let info =
+                    LinkInfo { dialled: None, peer, exporter, peer_is_local, pinned: false, level_min };
+                self.become_link(engine, token, info);
             }
+        }
+    }
+
+    /// The trust store answered.
+    pub(super) fn checked(&mut self, engine: &Arc<Engine>, token: usize, result: Result<()>) {
+        let Some(Source::Handshake(handshake)) = self.sources.get(&token) else { return };
+        let (Stage::Checking(peer, exporter), Origin::Dialled { attempt, .. }) =
+            (handshake.stage, &handshake.origin)
+        else {
+            return;
         };
-        self.become_link(engine, token, info);
+        let (dialled, peer_is_local) = (Some(*attempt), handshake.is_local);
+        match result {
+            Ok(()) => {
+                let info = LinkInfo { dialled, peer, exporter, peer_is_local, pinned: true, level_min: 0 };
+                self.become_link(engine, token, info);
+            }
+            Err(why) => self.handshake_failed(engine, token, why),
+        }
     }
 
     fn become_link(&mut self, engine: &Arc<Engine>, token: usize, info: LinkInfo) {
@@ -207,7 +247,7 @@ impl Driver {
         self.sources.insert(token, Source::Link(Arc::clone(&link)));
         match info.dialled {
             Some(attempt) => self.dial_done(attempt, token),
-            None => self.left_admission(engine),
+            None => self.left_door(engine, token, true),
         }
         engine.with_shard(|shard, now, batch| {
             shard.links.insert(id, Arc::clone(&link));
@@ -223,13 +263,39 @@ impl Engine {
         Duration::from_millis(self.settings.beat_ms)
     }
 
-    /// Asks the trust store whether this host may answer under the name; a new one is pinned, which blocks
-    /// for a disk write once per name.
-    fn check_dialled(self: &Arc<Self>, name: &str, expected: Option<HostId>, peer: HostId) -> Result<()> {
-        let pinned = self.trust.lock().check_dial(name, expected, peer)?;
+    /// Asks the trust store whether this host may answer under the name. What it knows without the disk is
+    /// answered at once; otherwise `Command::Checked` follows, for a new name is written down.
+    fn check_dialled(
+        self: &Arc<Self>,
+        token: usize,
+        name: String,
+        expected: Option<HostId>,
+        peer: HostId,
+    ) -> Option<Result<()>> {
+        // Another thread may hold it for a disk write.
+        let known = self.trust.try_lock().and_then(|trust| trust.check_known(&name, expected, peer));
+        if let Some(result) = known {
+            return Some(result.map(drop));
+        }
+        if self.settings.caller_driven {
+            // There is no thread to ask; the program's loop waits for the disk.
+            return Some(self.check_and_pin(name, expected, peer));
+        }
+        let engine = Arc::clone(self);
+        let run = Box::new(move || {
+            let result = engine.check_and_pin(name, expected, peer);
+            engine.post(Command::Checked { token, result });
+        });
+        // Refused only when the node has closed.
+        let _ = self.resolvers.submit(Task { name: String::new(), is_call: false, run });
+        None
+    }
+
+    fn check_and_pin(self: &Arc<Self>, name: String, expected: Option<HostId>, peer: HostId) -> Result<()> {
+        let pinned = self.trust.lock().check_dial(&name, expected, peer)?;
         if pinned == Pinned::New {
             self.log(LogLevel::Warn, || format!("first contact with {name}: pinned to host {peer}"));
-            let event = NodeEvent::Pinned { name: name.to_string(), host: peer };
+            let event = NodeEvent::Pinned { name, host: peer };
             self.with_shard(|shard, _, batch| shard.tell(event, batch));
         }
         Ok(())

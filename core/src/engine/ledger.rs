@@ -10,6 +10,7 @@ use clerver_proto::error::Code;
 use clerver_proto::id::{ChannelId, LinkId, NodeId, SessionId};
 use clerver_proto::node::{CallRequest, Event, LossReport, SessionEvent as Told, SessionState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Ended sessions that wait for `accept`; then the oldest go unread.
 const ENDED_WAITING_MAX: usize = 256;
@@ -19,9 +20,13 @@ impl Shard {
         match event {
             Event::Connected { connector, session, shared } => {
                 let peer = self.meet(session);
-                if let Some(connecting) = self.connecting.get_mut(&connector) {
-                    connecting.result = Some(Ok(session));
-                    batch.bells.push(Arc::clone(&connecting.bell));
+                match self.connecting.get_mut(&connector).filter(|connecting| connecting.is_awaited()) {
+                    Some(connecting) => {
+                        connecting.result = Some(Ok(session));
+                        batch.bells.push(Arc::clone(&connecting.bell));
+                    }
+                    // A connect that was answered long ago reached another node: nobody has a handle yet.
+                    None => self.offer(session, batch),
                 }
                 if let Some(peer) = peer {
                     self.tell(NodeEvent::Connected { session, peer, shared }, batch);
@@ -53,8 +58,7 @@ impl Shard {
             Event::Accepted { session, peer } => {
                 self.meet(session);
                 self.hub(session).peer = Some(peer);
-                self.accepted.push_back(session);
-                batch.bells.push(Arc::clone(&self.accept_bell));
+                self.offer(session, batch);
                 self.tell(NodeEvent::Accepted { session, peer }, batch);
             }
             Event::Refused { peer, why } => {
@@ -69,6 +73,14 @@ impl Shard {
                 self.tell(NodeEvent::Notice { text }, batch);
             }
         }
+    }
+
+    /// `accept` will give it out.
+    fn offer(&mut self, session: SessionId, batch: &mut Batch) {
+        if !self.accepted.contains(&session) {
+            self.accepted.push_back(session);
+        }
+        batch.bells.push(Arc::clone(&self.accept_bell));
     }
 
     /// Queues an event of the node.
@@ -244,7 +256,15 @@ impl Shard {
             self.chores.push_back(Chore::Refuse(session, call, why));
             return;
         }
-        let running = Arc::new(Running::default());
+        let bytes = request.request.len() as u64;
+        let waiting = Arc::clone(&self.hub(session).waiting_bytes);
+        let before = waiting.load(Ordering::Acquire);
+        if before > 0 && before + bytes > self.waiting_bytes_max {
+            let why = not_run(name, Code::Busy, "the requests that wait are more than the session's budget");
+            self.chores.push_back(Chore::Refuse(session, call, why));
+            return;
+        }
+        let running = Arc::new(Running::new(name, service.is_inline, bytes, &waiting));
         self.running.insert((session, call), Arc::clone(&running));
         self.slot(session, call);
         batch.calls.push(CallWork { service, session, request, running });

@@ -103,6 +103,17 @@ pub(crate) enum Received {
     Ended { bytes: Bytes, why: Error },
 }
 
+/// How much of what arrived was thrown away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Discarded {
+    /// All that was there.
+    All,
+    /// More may be there, for which no event will come.
+    Some,
+    /// All: the peer closed or the link failed.
+    End,
+}
+
 struct Queue {
     parts: VecDeque<Bytes>,
     bytes: usize,
@@ -200,10 +211,17 @@ impl Link {
             batches += 1;
             let record_bytes = queue.pace.record_bytes();
             let send = || self.send_batch(&mut cipher, batch, say_goodbye, record_bytes);
-            match MutexGuard::unlocked(&mut queue, send) {
+            let sent = MutexGuard::unlocked(&mut queue, send);
+            if queue.owner == Owner::Gone {
+                break Next::Nothing;
+            }
+            match sent {
                 Ok(Some(plain)) => {
                     if queue.pace.note_left(plain, clock::now()) {
                         self.follow_pace(&mut queue);
+                    }
+                    if queue.owner == Owner::Gone {
+                        break Next::Nothing;
                     }
                 }
                 Ok(None) => {
@@ -229,11 +247,10 @@ impl Link {
         MutexGuard::unlocked(queue, set);
     }
 
-    /// Whether nothing waits to be sent, a goodbye included.
+    /// Whether nothing waits to be sent. A link that is over is not quiet: the engine will take it away.
     pub(crate) fn is_quiet(&self) -> bool {
         let queue = self.queue.lock();
-        queue.owner == Owner::Gone
-            || (queue.owner == Owner::Nobody && queue.parts.is_empty() && !queue.hang_up)
+        queue.owner == Owner::Nobody && queue.parts.is_empty() && !queue.hang_up
     }
 
     /// What the protocol may hand over at first.
@@ -368,19 +385,19 @@ impl Link {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Throws away what arrives; true when the peer closed or the link failed.
-    pub(crate) fn discard(&self, buffer: &mut Vec<u8>) -> bool {
+    /// Throws away what arrives.
+    pub(crate) fn discard(&self, buffer: &mut Vec<u8>) -> Discarded {
         for _ in 0..BATCHES_PER_VISIT {
             empty(buffer);
             match descriptor::receive(self.socket.as_fd(), buffer) {
-                Ok(0) => return true,
+                Ok(0) => return Discarded::End,
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Discarded::All,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return true,
+                Err(_) => return Discarded::End,
             }
         }
-        false
+        Discarded::Some
     }
 }
 

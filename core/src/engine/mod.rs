@@ -65,7 +65,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use workers::{Blocked, Workers};
 
@@ -76,6 +76,21 @@ const OTHER_DRIVES: Duration = Duration::from_millis(10);
 
 thread_local! {
     static IS_INLINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says, until it is dropped, that this thread must not wait.
+struct Inline(bool);
+
+impl Inline {
+    fn enter() -> Inline {
+        Inline(IS_INLINE.replace(true))
+    }
+}
+
+impl Drop for Inline {
+    fn drop(&mut self) {
+        IS_INLINE.set(self.0);
+    }
 }
 
 /// Whether this thread must not wait: it drives sockets, or runs a handler in the place of the thread that
@@ -98,6 +113,15 @@ pub(crate) struct Blocking<'a> {
     pub(crate) session: Option<SessionId>,
     /// How long; `None` for ever, zero to look once.
     pub(crate) wait: Option<Duration>,
+}
+
+/// Forgets, when it is dropped, whom the program waits for.
+struct BlockedOn<'a>(&'a Engine);
+
+impl Drop for BlockedOn<'_> {
+    fn drop(&mut self) {
+        self.0.shard.lock().blocked_on = None;
+    }
 }
 
 /// One running node. Shared by all handles and by its own thread.
@@ -125,6 +149,10 @@ pub(crate) struct Engine {
     resolvers: Arc<Workers>,
     log: log::Log,
     is_stopping: AtomicBool,
+    /// Nobody reads the mail any more.
+    has_ended: AtomicBool,
+    /// Links that wait for their peer's goodbye, as the driver last said.
+    lingering: AtomicUsize,
     driver_ended: Mutex<bool>,
     driver_ended_bell: parking_lot::Condvar,
 }
@@ -171,9 +199,14 @@ impl Engine {
         change: impl FnOnce(&mut Shard, Instant) -> Result<R>,
     ) -> Result<R> {
         self.check_process()?;
+        // Outside of the lock, for what it owns may be the program's.
+        let mut change = Some(change);
         self.with_shard(|shard, now, _| {
             shard.check_open()?;
-            change(shard, now)
+            match change.take() {
+                Some(change) => change(shard, now),
+                None => Err(Error::new(Code::Bug, "a change was made twice")),
+            }
         })
     }
 
@@ -194,6 +227,7 @@ impl Engine {
             return Err(Error::new(Code::InCallback, what));
         }
         let until = clock::deadline(blocking.wait);
+        let mut blocked = None;
         loop {
             let mut batch = Batch::default();
             let mut shard = self.shard.lock();
@@ -208,12 +242,19 @@ impl Engine {
             if result.is_some() || is_over || !batch.is_empty() {
                 drop(shard);
                 self.carry_out(batch, self.flusher(), now);
-                match result {
-                    Some(result) => return result,
-                    None if is_over => return Err(timed_out()),
-                    // What was carried out may have brought the answer.
-                    None => continue,
+                if result.is_some() || is_over {
+                    // The turns of the loop here ran no handlers.
+                    self.say_deferred();
+                    return result.unwrap_or_else(|| Err(timed_out()));
                 }
+                // What was carried out may have brought the answer.
+                continue;
+            }
+            if blocked.is_none() && workers::is_worker() {
+                // It may start a thread in this one's place.
+                drop(shard);
+                blocked = Some(Blocked::enter());
+                continue;
             }
             if self.alarm.is_late() {
                 // A system call; what happens meanwhile is seen by the next attempt.
@@ -228,7 +269,6 @@ impl Engine {
     /// Sleeps until the bell rings or `until`; without a thread of ours, drives the sockets meanwhile.
     fn wait(self: &Arc<Self>, mut shard: MutexGuard<'_, Shard>, blocking: &Blocking<'_>, until: Instant) {
         let left = until.since(clock::now()).min(Duration::from_secs(3600));
-        let _blocked = Blocked::enter();
         if !self.settings.caller_driven {
             blocking.bell.wait_for(&mut shard, left);
             return;
@@ -237,8 +277,8 @@ impl Engine {
             Some(mut driver) => {
                 shard.blocked_on = blocking.session;
                 drop(shard);
-                driver.turn(self, Some(left), false);
-                self.shard.lock().blocked_on = None;
+                let _blocked_on = BlockedOn(self);
+                self.turn(&mut driver, Some(left), false);
             }
             None => drop(blocking.bell.wait_for(&mut shard, left.min(OTHER_DRIVES))),
         }
@@ -262,7 +302,7 @@ impl Engine {
     fn carry_out(self: &Arc<Self>, mut batch: Batch, by: By, mut now: Instant) {
         for round in 0.. {
             self.announce(&mut batch);
-            let links = std::mem::take(&mut batch.links);
+            let links = batch.take_links();
             let mut grants = Vec::new();
             for link in links {
                 if round >= ROUNDS_MAX {
@@ -314,6 +354,10 @@ impl Engine {
     }
 
     fn announce(self: &Arc<Self>, batch: &mut Batch) {
+        if self.settings.caller_driven && !batch.bells.is_empty() && self.driver.is_locked() {
+            // Who waits may be at the sockets, in the place of a thread of ours.
+            self.wake();
+        }
         for bell in batch.bells.drain(..) {
             bell.notify_all();
         }
@@ -336,7 +380,12 @@ impl Engine {
 
     /// Leaves mail for the driver and wakes it if it may sleep.
     fn post(&self, command: Command) {
-        self.mail.lock().push_back(command);
+        let mut mail = self.mail.lock();
+        if self.has_ended.load(Ordering::Acquire) {
+            return drop(mail);
+        }
+        mail.push_back(command);
+        drop(mail);
         self.wake();
     }
 
@@ -377,9 +426,10 @@ impl Engine {
         self.with_shard(|shard, _, _| shard.check_open())?;
         let wait = if self.workers.has_work() { Some(Duration::ZERO) } else { wait };
         match self.driver.try_lock() {
-            Some(mut driver) => driver.turn(self, wait, true),
+            Some(mut driver) => self.turn(&mut driver, wait, true),
             None => return Err(Error::new(Code::State, "run_once: another thread drives this node now")),
         }
+        self.check_process()?;
         self.run_deferred();
         Ok(())
     }
@@ -387,7 +437,7 @@ impl Engine {
     /// Runs what waits for a worker, in a program without workers. Bounded, so that sockets get their turn.
     fn run_deferred(&self) {
         for _ in 0..64 {
-            if !self.workers.run_one() {
+            if !self.workers.run_one() || self.is_forked() {
                 return;
             }
         }
@@ -396,6 +446,9 @@ impl Engine {
 
     /// Queues a line for the program's log. Not with the shard lock held.
     pub(crate) fn log(&self, level: LogLevel, line: impl FnOnce() -> String) {
+        if self.is_forked() {
+            return;
+        }
         self.log.write(&self.workers, level, line);
     }
 
@@ -407,10 +460,10 @@ impl Engine {
     /// Reads the trust files again; sessions whose peer lost its trust end.
     pub(crate) fn reload_trust(self: &Arc<Self>) -> Result<()> {
         self.check_process()?;
+        // Held to the end: of two that reload at once, the later must not be overtaken.
         let mut store = self.trust.lock();
         store.reload()?;
         let trust = start::protocol_trust(&store.snapshot());
-        drop(store);
         self.change(|shard, now| shard.node.set_trust(now, trust))
     }
 }

@@ -14,7 +14,7 @@ use clerver_proto::id::{ChannelId, SessionId};
 use clerver_proto::node::CallRequest;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The user's part of a service.
@@ -27,12 +27,40 @@ pub(crate) struct Service {
 }
 
 /// What a running call has to know of the world.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Running {
+    service: String,
+    pub(crate) is_inline: bool,
     is_cancelled: AtomicBool,
+    /// Bytes of its request, while that waits for its handler.
+    waiting_bytes: AtomicU64,
+    /// Of them all in its session.
+    waiting_in_session: Arc<AtomicU64>,
 }
 
 impl Running {
+    pub(crate) fn new(service: &str, is_inline: bool, bytes: u64, in_session: &Arc<AtomicU64>) -> Running {
+        in_session.fetch_add(bytes, Ordering::AcqRel);
+        Running {
+            service: service.to_owned(),
+            is_inline,
+            is_cancelled: AtomicBool::new(false),
+            waiting_bytes: AtomicU64::new(bytes),
+            waiting_in_session: Arc::clone(in_session),
+        }
+    }
+
+    /// For the report of what is stuck.
+    pub(crate) fn name(&self) -> String {
+        format!("service \"{}\"", self.service)
+    }
+
+    /// Its request waits no more.
+    fn begin(&self) {
+        let bytes = self.waiting_bytes.swap(0, Ordering::AcqRel);
+        self.waiting_in_session.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Release);
     }
@@ -76,7 +104,7 @@ impl IncomingCall {
 
     fn reply(&self, part: Bytes, is_last: bool) -> Result<()> {
         let (session, call) = (self.session, self.call());
-        let slot = self.engine.with_shard(|shard, _, _| shard.slot(session, call));
+        let slot = self.engine.change(|shard, _| Ok(shard.known_slot(session, call)))?;
         // The driving thread must not wait: an inline handler gets AGAIN.
         let wait = if super::is_inline() { Some(Duration::ZERO) } else { None };
         let Slot { writable, .. } = slot;
@@ -97,6 +125,7 @@ impl IncomingCall {
 
     /// Runs the handler and answers the caller.
     pub(crate) fn run(self: Arc<Self>) {
+        self.running.begin();
         let result = catch_unwind(AssertUnwindSafe(|| (self.service.handler)(&self)));
         let result = result.unwrap_or_else(|panic| Err(self.note_panic(&*panic)));
         self.answer(result);
@@ -133,7 +162,7 @@ impl IncomingCall {
     /// The driving thread cannot wait for room; a worker can.
     fn answer_later(self: Arc<Self>, reply: Bytes) {
         let workers = Arc::clone(&self.engine.workers);
-        let name = format!("service \"{}\"", self.request.service);
+        let name = self.running.name();
         let run = Box::new(move || {
             // An error means that the caller is gone.
             let _ = self.reply(reply, true);
@@ -160,6 +189,7 @@ impl IncomingCall {
 
     /// Nothing was run; for the protocol that finishes the call too.
     fn refuse(&self, why: Error) {
+        self.running.begin();
         let (session, call) = (self.session, self.call());
         // An error means that the caller is gone.
         let _ = self.engine.change(|shard, now| {

@@ -12,16 +12,21 @@ use super::event::{EventQueue, LogLevel, NodeEvent, SessionEvent};
 use super::link::Link;
 use super::object::{KindCallbacks, SharedPayload};
 use super::service::{Running, Service};
+use super::tasks::object_task;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
 use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
 use clerver_proto::time::Instant;
 use parking_lot::Condvar;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Wakes those who wait for something under the shard lock. Rung after the lock is free.
 pub(crate) type Bell = Arc<Condvar>;
+
+/// Up to this many links of a batch are compared one by one, which costs less than a set.
+const LINKS_COMPARED: usize = 16;
 
 /// Who waits for one channel.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +47,8 @@ pub(crate) struct Hub {
     pub(crate) handles: usize,
     /// The protocol has no trace of it left.
     pub(crate) is_forgotten: bool,
+    /// Bytes of requests that wait for their handlers.
+    pub(crate) waiting_bytes: Arc<AtomicU64>,
 }
 
 /// A connect that was asked for.
@@ -57,6 +64,16 @@ pub(crate) struct Connecting {
 impl Connecting {
     pub(crate) fn new(address: String) -> Connecting {
         Connecting { address, result: None, session: None, last_failure: None, bell: Bell::default() }
+    }
+
+    /// Whether a caller waits for its result.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.result.is_none() && self.session.is_none()
+    }
+
+    /// Whether a caller is about to take this session.
+    fn offers(&self, session: SessionId) -> bool {
+        self.result.as_ref().is_some_and(|result| result.as_ref() == Ok(&session))
     }
 }
 
@@ -80,7 +97,9 @@ pub(crate) struct ObjectWork {
 /// What has to be done after the shard lock is free.
 #[derive(Default)]
 pub(crate) struct Batch {
-    pub(crate) links: Vec<Arc<Link>>,
+    links: Vec<Arc<Link>>,
+    /// Of `links`, once they are many.
+    touched: HashSet<LinkId>,
     pub(crate) bells: Vec<Bell>,
     pub(crate) commands: Vec<Command>,
     pub(crate) calls: Vec<CallWork>,
@@ -102,10 +121,27 @@ impl Batch {
             && !self.has_events
     }
 
+    /// Notes once that there is something to send. A few links are compared, many are looked up.
     pub(super) fn touch(&mut self, link: &Arc<Link>) {
-        if !self.links.iter().any(|known| Arc::ptr_eq(known, link)) {
-            self.links.push(Arc::clone(link));
+        if self.links.len() < LINKS_COMPARED {
+            if self.links.iter().any(|known| Arc::ptr_eq(known, link)) {
+                return;
+            }
+        } else {
+            if self.touched.is_empty() {
+                self.touched.extend(self.links.iter().map(|known| known.id));
+            }
+            if !self.touched.insert(link.id) {
+                return;
+            }
         }
+        self.links.push(Arc::clone(link));
+    }
+
+    /// The links to flush; from here on they are noted anew.
+    pub(super) fn take_links(&mut self) -> Vec<Arc<Link>> {
+        self.touched.clear();
+        std::mem::take(&mut self.links)
     }
 }
 
@@ -122,6 +158,8 @@ pub(crate) struct Shard {
     pub(crate) events: EventQueue<NodeEvent>,
     pub(crate) event_bell: Bell,
     events_max: usize,
+    /// Bytes of requests of one session that may wait for their handlers.
+    pub(super) waiting_bytes_max: u64,
     pub(crate) services: HashMap<String, Arc<Service>>,
     pub(crate) kinds: HashMap<String, Arc<KindCallbacks>>,
     pub(crate) payloads: BTreeMap<(SessionId, ObjectId), SharedPayload>,
@@ -131,6 +169,8 @@ pub(crate) struct Shard {
     pub(super) chores: VecDeque<Chore>,
     /// Why nothing works any more.
     pub(crate) closed: Option<Error>,
+    /// The protocol panicked, and is not asked again.
+    pub(super) is_broken: bool,
     /// What sessions left while the node closes.
     pub(crate) endings: Option<Vec<(SessionId, Option<NodeId>, LossReport)>>,
 }
@@ -144,7 +184,13 @@ pub(super) enum Chore {
 }
 
 impl Shard {
-    pub(crate) fn new(node: Node, alarm: Arc<Alarm>, events_max: usize, bells: (Bell, Bell)) -> Shard {
+    pub(crate) fn new(
+        node: Node,
+        alarm: Arc<Alarm>,
+        events_max: usize,
+        waiting_bytes_max: u64,
+        bells: (Bell, Bell),
+    ) -> Shard {
         let (accept_bell, event_bell) = bells;
         Shard {
             node,
@@ -158,6 +204,7 @@ impl Shard {
             events: EventQueue::new(events_max),
             event_bell,
             events_max,
+            waiting_bytes_max,
             services: HashMap::new(),
             kinds: HashMap::new(),
             payloads: BTreeMap::new(),
@@ -165,19 +212,23 @@ impl Shard {
             blocked_on: None,
             chores: VecDeque::new(),
             closed: None,
+            is_broken: false,
             endings: None,
         }
     }
 
     /// Advances timers to now, so that a thread that slept uses no dead lease (T1).
     pub(crate) fn advance(&mut self, now: Instant, batch: &mut Batch) {
-        if now >= self.wake {
+        if now >= self.wake && !self.is_broken {
             self.input(now, Input::Tick, batch);
         }
     }
 
     /// Something happened in the world.
     pub(crate) fn input(&mut self, now: Instant, input: Input, batch: &mut Batch) {
+        if self.is_broken {
+            return;
+        }
         if let Err(error) = self.node.handle(now, input) {
             batch.lines.push((LogLevel::Error, format!("the protocol refused an input: {error}")));
         }
@@ -186,6 +237,9 @@ impl Shard {
 
     /// Takes everything that the protocol has to say. Call it after every change.
     pub(crate) fn drain(&mut self, now: Instant, batch: &mut Batch) {
+        if self.is_broken {
+            return;
+        }
         loop {
             while let Some(output) = self.node.poll(now) {
                 self.output(output, batch);
@@ -252,12 +306,19 @@ impl Shard {
             slots: BTreeMap::new(),
             handles: 0,
             is_forgotten: false,
+            waiting_bytes: Arc::default(),
         })
     }
 
     /// The waiting place of a channel, made when it is first asked for.
     pub(crate) fn slot(&mut self, session: SessionId, channel: ChannelId) -> Slot {
         self.hub(session).slots.entry(channel).or_default().clone()
+    }
+
+    /// As `slot`, and of no use for a session that is gone.
+    pub(crate) fn known_slot(&mut self, session: SessionId, channel: ChannelId) -> Slot {
+        let hub = self.hubs.get_mut(&session);
+        hub.map(|hub| hub.slots.entry(channel).or_default().clone()).unwrap_or_default()
     }
 
     /// The application gave back a channel or call.
@@ -274,6 +335,9 @@ impl Shard {
         if hub.handles > 0 || !hub.state.is_final() || self.accepted.contains(&session) {
             return;
         }
+        if self.connecting.values().any(|connecting| connecting.offers(session)) {
+            return;
+        }
         if hub.is_forgotten {
             self.hubs.remove(&session);
         } else {
@@ -287,6 +351,21 @@ impl Shard {
             Some(why) => Err(why.clone()),
             None => Ok(()),
         }
+    }
+
+    /// What the destructors of the objects that are left are called in reports.
+    pub(crate) fn payload_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let (mut known, mut kinds) = (None, HashMap::new());
+        for &(session, object) in self.payloads.keys() {
+            if known.replace(session) != Some(session) {
+                let infos = self.node.objects(session).unwrap_or_default();
+                kinds = infos.into_iter().map(|info| (info.object, info.kind)).collect();
+            }
+            let kind = kinds.get(&object).map_or("", String::as_str);
+            names.push(object_task(ObjectAction::Destroy, kind));
+        }
+        names
     }
 
     /// Ends everything that waits or will be asked. Answers the handlers and kinds, to be dropped without the

@@ -5,7 +5,7 @@ use super::descriptor::{self, EventFd};
 use super::driver::Driver;
 use super::shard::{Bell, Shard};
 use super::workers::Workers;
-use super::{Engine, IS_INLINE, clock, log, system};
+use super::{Engine, Inline, clock, log, system};
 use crate::identity::{HostKey, home_dir};
 use crate::keyed_hash::HmacSha256;
 use crate::options::Settings;
@@ -19,7 +19,7 @@ use openssl::rand::rand_bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Threads that look names up.
@@ -114,7 +114,13 @@ impl Engine {
             tls,
             trust: Mutex::new(trust),
             driver: Mutex::new(Driver::new(poll, &*alarm)?),
-            shard: Mutex::new(Shard::new(node, Arc::clone(&alarm), events_max, bells)),
+            shard: Mutex::new(Shard::new(
+                node,
+                Arc::clone(&alarm),
+                events_max,
+                settings.session_budget_bytes,
+                bells,
+            )),
             mail: Mutex::new(VecDeque::new()),
             is_awake: AtomicBool::new(false),
             waker,
@@ -126,6 +132,8 @@ impl Engine {
             resolvers: Workers::new(RESOLVERS),
             log: log::Log::default(),
             is_stopping: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            lingering: AtomicUsize::new(0),
             driver_ended: Mutex::new(false),
             driver_ended_bell: Condvar::new(),
             settings,
@@ -134,13 +142,18 @@ impl Engine {
 
     /// The thread of the node.
     fn run(self: Arc<Self>) {
-        IS_INLINE.set(true);
+        let _inline = Inline::enter();
         let mut driver = self.driver.lock();
         while !self.is_stopping.load(Ordering::Acquire) {
-            driver.turn(&self, None, true);
+            self.turn(&mut driver, None, true);
+            if self.is_forked() {
+                // An inline handler came back in a child, where all this belongs to the parent.
+                return std::mem::forget((Arc::clone(&self), driver));
+            }
         }
         driver.clear();
         drop(driver);
+        self.release();
         *self.driver_ended.lock() = true;
         self.driver_ended_bell.notify_all();
     }

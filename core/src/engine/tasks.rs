@@ -24,17 +24,29 @@ impl Engine {
         if self.workers.submit(Task { name, is_call: true, run }).is_err() {
             call.refuse_busy();
         }
+        self.say_deferred();
+    }
+
+    /// A program without workers has to call `run_once` for what waits: its descriptor says so.
+    pub(super) fn say_deferred(&self) {
+        if self.settings.caller_driven && self.workers.has_work() {
+            self.wake();
+        }
     }
 
     pub(super) fn hand_out_object(self: &Arc<Self>, work: ObjectWork) {
         let engine = Arc::clone(self);
-        let name = format!("{} of an object of kind \"{}\"", action_name(work.action), work.kind_name);
+        let name = object_task(work.action, &work.kind_name);
         let run = Box::new(move || engine.run_object(&work));
         // Refused only when the node has closed; the payload is freed with it.
         let _ = self.workers.submit(Task { name, is_call: false, run });
+        self.say_deferred();
     }
 
     fn run_object(self: &Arc<Self>, work: &ObjectWork) {
+        if self.is_forked() {
+            return;
+        }
         let key = (work.session, work.object);
         let payload = self.with_shard(|shard, _, _| match work.action {
             ObjectAction::Destroy | ObjectAction::Discard => shard.payloads.remove(&key),
@@ -48,6 +60,10 @@ impl Engine {
             // Whatever it did, it is not done again: an end that panicked is an end.
             matches!(work.action, ObjectAction::Destroy | ObjectAction::Discard)
         });
+        if self.is_forked() {
+            // The callback came back in a child.
+            return;
+        }
         self.with_shard(|shard, now, _| {
             // An error means that the protocol has given up on the object.
             let _ = shard.node.object_done(now, work.session, work.object, work.action, is_ok);
@@ -79,6 +95,11 @@ fn end(ender: &super::object::Ender, payload: SharedPayload) -> bool {
         Err(payload) => std::mem::forget(payload),
     }
     true
+}
+
+/// A callback of an object, for the report of what is stuck.
+pub(super) fn object_task(action: ObjectAction, kind: &str) -> String {
+    format!("{} of an object of kind \"{kind}\"", action_name(action))
 }
 
 fn action_name(action: ObjectAction) -> &'static str {

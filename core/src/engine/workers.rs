@@ -7,6 +7,7 @@
 //! threads exist; what is not a call never waits behind calls, or a stuck handler could keep `abandon` from
 //! running; no lock is held while a task runs; a panic ends the task and not the thread.
 
+use super::descriptor::process_mark;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -93,6 +94,7 @@ impl Workers {
 
     fn work(self: Arc<Self>) {
         POOL.set(Some(Arc::clone(&self)));
+        let process = process_mark();
         let mut state = self.state.lock();
         loop {
             // One more than the bound is here for a chore, or because a blocked one came back.
@@ -112,6 +114,10 @@ impl Workers {
             let number = state.begin(&task);
             drop(state);
             run(task);
+            if process_mark() != process {
+                // The task came back in a child, where the rest belongs to the parent.
+                return std::mem::forget(self);
+            }
             state = self.state.lock();
             state.running.remove(&number);
         }
@@ -148,9 +154,21 @@ impl Workers {
         state.running.values().chain(waiting).filter(|name| !name.is_empty()).cloned().collect()
     }
 
-    /// Takes no more tasks; threads end when the queue is empty. Does not wait.
+    /// Names of what waits and is not a call.
+    pub(crate) fn waiting_chores(&self) -> Vec<String> {
+        self.state.lock().chores.iter().map(|task| task.name.clone()).collect()
+    }
+
+    /// Takes no more tasks and drops the calls that wait; threads end when the other tasks are done, and
+    /// without threads those are dropped too. Does not wait.
     pub(crate) fn stop(&self) {
-        self.state.lock().is_stopped = true;
+        let mut state = self.state.lock();
+        state.is_stopped = true;
+        let calls = std::mem::take(&mut state.calls);
+        let chores = if self.size == 0 { std::mem::take(&mut state.chores) } else { VecDeque::new() };
+        drop(state);
+        // What they own is the program's, so it goes here, where no lock is held.
+        drop((calls, chores));
         self.work.notify_all();
     }
 }

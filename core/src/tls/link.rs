@@ -6,6 +6,7 @@ use crate::tls::failure::{During, explain, no_common_protocol, wrong_key};
 use crate::tls::pipe::MemoryPipe;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::HostId;
+use openssl::error::ErrorStack;
 use openssl::ssl::{ErrorCode, Ssl, SslStream};
 use std::cell::RefCell;
 use std::fmt;
@@ -164,6 +165,7 @@ impl TlsLink {
     }
 
     fn advance_handshake(&mut self) -> Result<HandshakeState> {
+        forget_errors();
         match self.stream.do_handshake() {
             Ok(()) => {}
             Err(error) if error.code() == ErrorCode::WANT_READ => return self.handshake_unfinished(),
@@ -174,6 +176,7 @@ impl TlsLink {
             return Err(no_common_protocol(&self.with));
         }
         let peer = peer_of(ssl).ok_or_else(|| wrong_key(&self.with))?;
+        forget_errors();
         let mut exporter = [0; 32];
         ssl.export_keying_material(&mut exporter, EXPORTER_LABEL, None).map_err(|error| {
             Error::new(Code::System, format!("TLS handshake with {}: no exporter: {error}", self.with))
@@ -270,6 +273,7 @@ impl TlsLink {
 
     /// One SSL_read; 0 bytes come with the state that says why.
     fn decrypt(&mut self, into: &mut [u8]) -> Result<(usize, ReadState)> {
+        forget_errors();
         match self.stream.ssl_read(into) {
             Ok(size) => {
                 if self.stream.ssl().pending() == 0 {
@@ -338,6 +342,7 @@ impl TlsLink {
     }
 
     fn encrypt(&mut self, record: &[u8]) -> Result<()> {
+        forget_errors();
         match self.stream.ssl_write(record) {
             Ok(size) if size == record.len() => Ok(()),
             Ok(_) => self.remember(Err(Error::new(
@@ -356,6 +361,7 @@ impl TlsLink {
     pub fn shutdown(&mut self) {
         if self.failed.is_none() && self.peer().is_some() && !self.is_shut_down {
             self.is_shut_down = true;
+            forget_errors();
             // The answer only tells whether the peer said goodbye too, which `read` reports.
             let _ = self.stream.shutdown();
         }
@@ -382,4 +388,9 @@ impl TlsLink {
         }
         result
     }
+}
+
+/// OpenSSL judges a call by its thread's queue of errors, in which other users of it may have left some.
+fn forget_errors() {
+    drop(ErrorStack::get());
 }

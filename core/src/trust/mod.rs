@@ -183,23 +183,10 @@ impl TrustStore {
     /// or control characters; `KEY_FILE` when `known_hosts` cannot be read or written, and then nothing is
     /// pinned.
     pub fn check_dial(&mut self, name: &str, expected: Option<HostId>, seen: HostId) -> Result<Pinned> {
-        lines::check_name(name)?;
-        if self.is_blocked(seen) {
-            return Err(blocked(&format!("connect to {name}"), seen));
+        if let Some(known) = self.check_known(name, expected, seen) {
+            return known;
         }
-        match expected {
-            Some(expected) if expected == seen => return Ok(Pinned::Expected),
-            Some(expected) => {
-                let what =
-                    format!("connect to {name}: the address asks for host {expected}, but {seen} answered");
-                return Err(Error::new(Code::WrongIdentity, what)
-                    .with_remedy("check the address; if it is right, somebody else answers there"));
-            }
-            None => {}
-        }
-        if self.pinned(name) != Some(seen)
-            && let Some(home) = &self.home
-        {
+        if let Some(home) = &self.home {
             // Another process of this user may have met the host in the meantime, or the user corrected the
             // file.
             self.known = read_known(home)?;
@@ -208,6 +195,26 @@ impl TrustStore {
             Some(known) if known.host == seen => Ok(Pinned::Known),
             Some(known) => Err(self.changed(name, known, seen)),
             None => self.pin(name, seen),
+        }
+    }
+
+    /// The answer of [`TrustStore::check_dial`] where it takes no look at the disk; `None` where it does.
+    pub fn check_known(&self, name: &str, expected: Option<HostId>, seen: HostId) -> Option<Result<Pinned>> {
+        if let Err(error) = lines::check_name(name) {
+            return Some(Err(error));
+        }
+        if self.is_blocked(seen) {
+            return Some(Err(blocked(&format!("connect to {name}"), seen)));
+        }
+        match expected {
+            Some(expected) if expected == seen => Some(Ok(Pinned::Expected)),
+            Some(expected) => {
+                let what =
+                    format!("connect to {name}: the address asks for host {expected}, but {seen} answered");
+                let remedy = "check the address; if it is right, somebody else answers there";
+                Some(Err(Error::new(Code::WrongIdentity, what).with_remedy(remedy)))
+            }
+            None => (self.pinned(name) == Some(seen)).then_some(Ok(Pinned::Known)),
         }
     }
 
