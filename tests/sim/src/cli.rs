@@ -8,6 +8,7 @@ use crate::plan::{Plan, SEC};
 use crate::rng::mix;
 use crate::world::{self, Outcome};
 use crate::{canaries, scenarios, swarm};
+use clerver_proto::node::Canary;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -27,6 +28,7 @@ clerver-sim: the deterministic simulator
   --seed N [--trace]            one seed again
   --scenarios                   every named scenario
   --scenario NAME [--seed N] [--trace]
+      --canary NAME             of one seed or scenario: with this deliberate bug
   --canaries                    every deliberate bug must be caught
   --list                        names of scenarios and canaries";
 
@@ -38,6 +40,7 @@ struct Arguments {
     seed: Option<u64>,
     scenario: Option<String>,
     trace: bool,
+    canary: Option<Canary>,
     keep_going: bool,
 }
 
@@ -57,13 +60,13 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         (["canaries"], _, _) => canaries::run(),
         (["seeds"], _, _) => seeds(&arguments),
         ([], Some(name), seed) => match scenarios::by_name(name) {
-            Some(plan) => replay(&plan, seed.unwrap_or(SCENARIO_SEED), arguments.trace),
+            Some(plan) => replay(&plan, seed.unwrap_or(SCENARIO_SEED), &arguments),
             None => {
                 eprintln!("clerver-sim: no scenario \"{name}\"; see --list");
                 return ExitCode::from(2);
             }
         },
-        ([], None, Some(seed)) => replay(&swarm::plan(seed), seed, arguments.trace),
+        ([], None, Some(seed)) => replay(&swarm::plan(seed), seed, &arguments),
         _ => {
             eprintln!("{HELP}");
             return ExitCode::from(2);
@@ -91,6 +94,10 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seed" => arguments.seed = Some(number()?),
             "--scenario" => arguments.scenario = Some(given.next().ok_or("--scenario needs a name")?),
             "--keep-going" => arguments.keep_going = true,
+            "--canary" => {
+                let name = given.next().ok_or("--canary needs a name")?;
+                arguments.canary = Some(canaries::by_name(&name).ok_or(format!("no canary \"{name}\""))?);
+            }
             "--trace" => arguments.trace = true,
             other => return Err(format!("what is \"{other}\"?")),
         }
@@ -147,11 +154,11 @@ fn all_scenarios() -> bool {
     summary(passed, failed)
 }
 
-fn replay(plan: &Plan, seed: u64, trace: bool) -> bool {
-    if trace {
+fn replay(plan: &Plan, seed: u64, arguments: &Arguments) -> bool {
+    if arguments.trace {
         println!("{plan:#?}");
     }
-    let outcome = world::run(plan, seed, None, trace);
+    let outcome = world::run(plan, seed, arguments.canary, arguments.trace);
     println!("seed={seed} steps={} hash={:016x}", outcome.steps, outcome.hash);
     print_tallies(&outcome.tallies);
     report(&format!("seed={seed}"), &format!("make sim SEED={seed}"), &outcome);
@@ -193,7 +200,10 @@ fn seeds(arguments: &Arguments) -> bool {
             if seconds >= told + 5 {
                 told = seconds;
                 let done = progress.done.load(Ordering::Relaxed);
-                println!("{done} of {count} seeds, {:.0} a second", done as f64 / started.elapsed().as_secs_f64());
+                println!(
+                    "{done} of {count} seeds, {:.0} a second",
+                    done as f64 / started.elapsed().as_secs_f64()
+                );
             }
         }
     });
@@ -219,8 +229,11 @@ fn work(progress: &Progress, arguments: &Arguments) {
         }
         let seed = mix(arguments.from.wrapping_add(index));
         let plan = swarm::plan(seed);
-        let outcome =
-            if index % TWICE == 0 { run_twice(&plan, seed) } else { world::run(&plan, seed, None, false) };
+        let outcome = if index.is_multiple_of(TWICE) {
+            run_twice(&plan, seed)
+        } else {
+            world::run(&plan, seed, None, false)
+        };
         progress.done.fetch_add(1, Ordering::Relaxed);
         progress.steps.fetch_add(outcome.steps, Ordering::Relaxed);
         if let Ok(mut tallies) = progress.tallies.lock() {

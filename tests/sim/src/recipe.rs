@@ -2,7 +2,8 @@
 
 use crate::clock::Clock;
 use crate::plan::{
-    Expect, Fault, Goal, Kind, MS, Messages, NetPlan, NodePlan, Objects, Plan, SEC, Service, Span, Trusts, What,
+    Expect, Fault, Goal, Kind, MS, Messages, NetPlan, NodePlan, Objects, Plan, SEC, Service, Span, Trusts,
+    What,
 };
 use clerver_proto::limits::SessionLimits;
 use clerver_proto::node::NodeOptions;
@@ -143,7 +144,15 @@ pub(crate) fn messages(count: u32, back: u32, size: u64) -> What {
 
 /// Small messages, one way, with a pause after each.
 pub(crate) fn paced(count: u32, pace: u64) -> What {
-    What::Messages(Messages { count, back: count, size: Span(1, 300), bulk: false, pace, park: 0, bound: None })
+    What::Messages(Messages {
+        count,
+        back: count,
+        size: Span(1, 300),
+        bulk: false,
+        pace,
+        park: 0,
+        bound: None,
+    })
 }
 
 /// A stream of bytes each way.

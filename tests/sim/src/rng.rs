@@ -16,7 +16,9 @@ pub(crate) struct Rng([u64; 4]);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Rng {
-        Rng(std::array::from_fn(|index| mix(seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))))
+        Rng(std::array::from_fn(|index| {
+            mix(seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        }))
     }
 
     pub(crate) fn next(&mut self) -> u64 {

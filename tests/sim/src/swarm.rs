@@ -219,8 +219,8 @@ fn draw_objects(rng: &mut Rng, frame: Frame) -> What {
     What::Objects(Objects {
         count: rng.magnitude(1, 40) as u32,
         kind: rng.pick(&Kind::ALL),
-        ttl: None,
-        touch: false,
+        ttl: rng.percent(25).then(|| rng.magnitude(4 * frame.beat, 2 * frame.ttl)),
+        touch: rng.percent(60),
         update: rng.pick(&[0, 50]),
         release: rng.pick(&[0, 0, 40]),
         end: rng.pick(&[0, 0, 40]),

@@ -13,7 +13,8 @@ pub const COLUMNS_MAX: usize = 120;
 
 const CLOCK_CALLS: [&str; 3] =
     [concat!("Instant::", "now"), concat!("SystemTime::", "now"), concat!("thread::", "sleep")];
-const CLOCK_FILES: [&str; 3] = ["core/src/engine/clock.rs", "tests/proxy/src/clock.rs", "tests/sim/src/cli.rs"];
+const CLOCK_FILES: [&str; 3] =
+    ["core/src/engine/clock.rs", "tests/proxy/src/clock.rs", "tests/sim/src/cli.rs"];
 const UNSAFE_FILES: [&str; 1] = ["core/src/engine/descriptor.rs"];
 const SANS_IO: &str = "core/proto/";
 const SANS_IO_STD: [&str; 6] = ["net", "thread", "fs", "process", "os", "env"];

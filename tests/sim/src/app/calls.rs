@@ -96,13 +96,21 @@ impl World {
     }
 
     fn call_over(
-        &mut self, pid: Pid, session: SessionId, theirs: FlowKey, calling: &Calling, error: &Error,
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        theirs: FlowKey,
+        calling: &Calling,
+        error: &Error,
     ) -> Verdict {
         let call = theirs.channel;
         let slot = self.procs[pid].slot;
         self.tally(slot, Plan::tally_of("call", error.code));
         let Some(outcome) = self.ask(pid, |node| node.call_outcome(session, call)) else {
-            return broken(Invariant::I15, format!("call {call} of process {pid} ended ({error}) without an outcome"));
+            return broken(
+                Invariant::I15,
+                format!("call {call} of process {pid} ended ({error}) without an outcome"),
+            );
         };
         // A clone cannot know what its original had asked for.
         if !self.is_clone(pid) {
@@ -129,7 +137,8 @@ impl World {
         };
         // The clone of a process does not go on with the handlers of its original.
         let cloned = self.has_clones();
-        let excused = calling.may_fail || cloned || self.may_end(pid, session) || error.code == Code::Draining;
+        let excused =
+            calling.may_fail || cloned || self.may_end(pid, session) || error.code == Code::Draining;
         ensure!(
             expected || excused,
             I15,
@@ -170,7 +179,8 @@ impl World {
         let span = if service == Service::Stuck { STUCK } else { usual };
         let time = span.draw(&mut self.procs[pid].rng);
         let replies = if service == Service::Many { self.procs[pid].rng.range(2, 5) as u32 } else { 1 };
-        let handler = Handler { service, replies, size: request.request.len(), cancelled: false, waiting: false };
+        let handler =
+            Handler { service, replies, size: request.request.len(), cancelled: false, waiting: false };
         if let Some(known) = self.sess(pid, session) {
             known.running.insert(call, handler);
         }
@@ -180,7 +190,8 @@ impl World {
 
     pub(super) fn do_reply(&mut self, pid: Pid, session: SessionId, call: ChannelId) -> Verdict {
         let Some((mine, _)) = self.flows(pid, session, call) else { return Ok(()) };
-        let Some(handler) = self.sess(pid, session).and_then(|known| known.running.get(&call).cloned()) else {
+        let Some(handler) = self.sess(pid, session).and_then(|known| known.running.get(&call).cloned())
+        else {
             return Ok(());
         };
         let gives_up = handler.cancelled && handler.service != Service::Stuck;
@@ -212,7 +223,8 @@ impl World {
                 self.soon(pid, next);
             }
             Err(error) if error.code == Code::Again => {
-                if let Some(handler) = self.sess(pid, session).and_then(|known| known.running.get_mut(&call)) {
+                if let Some(handler) = self.sess(pid, session).and_then(|known| known.running.get_mut(&call))
+                {
                     handler.waiting = true;
                 }
             }

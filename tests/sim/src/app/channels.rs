@@ -16,7 +16,12 @@ const BROKEN_MESSAGE: usize = 4096;
 
 impl World {
     /// The flow that this end writes, and the one that it reads.
-    pub(super) fn flows(&mut self, pid: Pid, session: SessionId, channel: ChannelId) -> Option<(FlowKey, FlowKey)> {
+    pub(super) fn flows(
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        channel: ChannelId,
+    ) -> Option<(FlowKey, FlowKey)> {
         let known = self.sess(pid, session)?;
         let mine = FlowKey { sid: known.sid, channel, by_arbiter: known.arbiter };
         Some((mine, FlowKey { by_arbiter: !known.arbiter, ..mine }))
@@ -46,9 +51,18 @@ impl World {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site at each end; a struct would only repeat Chan")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site at each end; a struct would only repeat Chan"
+    )]
     fn add_channel(
-        &mut self, pid: Pid, session: SessionId, channel: ChannelId, goal: usize, run: u32, opener: bool,
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        channel: ChannelId,
+        goal: usize,
+        run: u32,
+        opener: bool,
         write: Option<Writer>,
     ) {
         let stream = matches!(self.plan.goals[goal].what, What::Stream { .. });
@@ -79,10 +93,19 @@ impl World {
             Ok(incoming) => incoming,
             Err(_) => return Ok(()),
         };
+        if self.sess(pid, session).is_none_or(|known| known.closing) {
+            let channel = incoming.channel;
+            self.api(pid, "channel_release", |node, now| node.channel_release(now, session, channel))?.ok();
+            return Ok(());
+        }
         let numbers = incoming.header.name.strip_prefix('g').and_then(|rest| rest.split_once('.'));
         let parsed = numbers.and_then(|(goal, run)| Some((goal.parse().ok()?, run.parse().ok()?)));
-        let Some((goal, run)) = parsed.filter(|(goal, _): &(usize, u32)| *goal < self.plan.goals.len()) else {
-            return broken(Invariant::I1, format!("process {pid} accepts a channel named {:?}", incoming.header.name));
+        let Some((goal, run)) = parsed.filter(|(goal, _): &(usize, u32)| *goal < self.plan.goals.len())
+        else {
+            return broken(
+                Invariant::I1,
+                format!("process {pid} accepts a channel named {:?}", incoming.header.name),
+            );
         };
         let what = &self.plan.goals[goal].what;
         let stream = incoming.header.purpose == Purpose::Bytes;
@@ -98,7 +121,15 @@ impl World {
             What::Stream { back, .. } => *back,
             _ => 0,
         };
-        self.add_channel(pid, session, incoming.channel, goal, run, false, Some(Writer { left: back, next: None }));
+        self.add_channel(
+            pid,
+            session,
+            incoming.channel,
+            goal,
+            run,
+            false,
+            Some(Writer { left: back, next: None }),
+        );
         Ok(())
     }
 
@@ -188,7 +219,13 @@ impl World {
     }
 
     /// The writer of a broken channel gives up in the middle.
-    fn breaks_off(&mut self, pid: Pid, session: SessionId, channel: ChannelId, writer: &Writer) -> Verdict<bool> {
+    fn breaks_off(
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        channel: ChannelId,
+        writer: &Writer,
+    ) -> Verdict<bool> {
         let Some(&mut Chan { goal, opener, .. }) = self.chan(pid, session, channel) else { return Ok(false) };
         let What::Broken { count, by_writer: true } = self.plan.goals[goal].what else { return Ok(false) };
         if !opener || writer.left > u64::from(count) / 2 {
@@ -206,7 +243,12 @@ impl World {
     }
 
     fn write_failed(
-        &mut self, pid: Pid, session: SessionId, channel: ChannelId, next: (usize, usize, u64), error: Error,
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        channel: ChannelId,
+        next: (usize, usize, u64),
+        error: Error,
     ) -> Verdict {
         let Some((mine, _)) = self.flows(pid, session, channel) else { return Ok(()) };
         let may_end = self.may_end(pid, session);
@@ -348,7 +390,11 @@ impl World {
                 self.goals[goal].finish(run, bit);
             }
             Code::Reset => {
-                ensure!(broken_off || may_end, I1, "channel {channel} says RESET, and its writer did not: {error}");
+                ensure!(
+                    broken_off || may_end,
+                    I1,
+                    "channel {channel} says RESET, and its writer did not: {error}"
+                );
                 self.goals[goal].finish(run, bit);
             }
             // The reader sees the code that the writer gave.
@@ -383,7 +429,8 @@ impl World {
     pub(super) fn try_oversize(&mut self, pid: Pid, goal: usize, session: SessionId) -> Verdict {
         let limit = |slot: usize| self.plan.nodes[slot].options.limits.message_bytes_max;
         let (from, to) = (limit(self.plan.goals[goal].from), limit(self.plan.goals[goal].to));
-        let options = ChannelOptions { name: format!("g{goal}.{}", self.goals[goal].run), ..Default::default() };
+        let options =
+            ChannelOptions { name: format!("g{goal}.{}", self.goals[goal].run), ..Default::default() };
         let opened = self.api(pid, "channel_open", |node, now| node.channel_open(now, session, options))?;
         let channel = match opened {
             Ok(channel) => channel,
@@ -397,7 +444,8 @@ impl World {
             }
         };
         let big = toy::content(5, from.max(to) as usize + 1);
-        let answer = self.api(pid, "channel_send", |node, now| node.channel_send(now, session, channel, big))?;
+        let answer =
+            self.api(pid, "channel_send", |node, now| node.channel_send(now, session, channel, big))?;
         let refused = matches!(&answer, Err(error) if error.code == Code::Size);
         let ended = self.may_end(pid, session);
         ensure!(refused || ended, I6, "a message over the limit by one byte was answered {answer:?}");

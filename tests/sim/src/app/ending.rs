@@ -28,7 +28,8 @@ impl World {
         }
         for _ in 0..handles {
             let span = Duration::from_nanos(timeout);
-            let answer = self.api(pid, "session_close", |node, now| node.session_close(now, session, span))?;
+            let answer =
+                self.api(pid, "session_close", |node, now| node.session_close(now, session, span))?;
             if answer.is_err() {
                 break;
             }
@@ -74,7 +75,11 @@ impl World {
 
     /// When both ends say closed, not lost, everything that the other one wrote was read (X5).
     fn all_was_read(
-        &self, pid: Pid, session: SessionId, sid: clerver_proto::id::Sid, arbiter: bool,
+        &self,
+        pid: Pid,
+        session: SessionId,
+        sid: clerver_proto::id::Sid,
+        arbiter: bool,
     ) -> Verdict {
         let closed = |pid, session| {
             self.check.sessions.get(pid, session).is_some_and(|view| view.state == SessionState::Closed)

@@ -202,10 +202,13 @@ impl World {
     /// A snapshot's session found its peer again and was not found out: it is as good as the original.
     pub(super) fn thaw(&mut self, pid: Pid, session: SessionId) {
         let Some(known) = self.sess(pid, session) else { return };
-        if known.frozen {
-            (known.frozen, known.begun) = (false, false);
-            self.begin(pid, session);
+        if !known.frozen {
+            return;
         }
+        (known.frozen, known.begun) = (false, false);
+        let writing: Vec<_> = known.channels.keys().copied().collect();
+        writing.into_iter().for_each(|channel| self.soon(pid, Job::Write(session, channel)));
+        self.begin(pid, session);
     }
 
     pub(super) fn do_start(&mut self, pid: Pid, goal: usize, session: SessionId) -> Verdict {
@@ -248,7 +251,10 @@ impl World {
         }
         self.assign_goals();
         let pair = (own.min(peer), own.max(peer));
-        if self.slots[own].current == Some(pid) && !self.apart.contains(&pair) && !self.is_connected(pid, peer) {
+        if self.slots[own].current == Some(pid)
+            && !self.apart.contains(&pair)
+            && !self.is_connected(pid, peer)
+        {
             for index in 0..self.plan.goals.len() {
                 let goal = &self.plan.goals[index];
                 let again = matches!(goal.what, What::Connect { again: true, .. });
@@ -336,10 +342,10 @@ impl World {
             }
             let from = goal.from;
             self.goals[index] = GoalRun { run: self.goals[index].run + 1, ..GoalRun::default() };
-            if matches!(self.plan.goals[index].what, What::Connect { .. }) {
-                if let Some(pid) = self.slots[from].current {
-                    self.job(pid, SEC, Job::Connect(index));
-                }
+            if matches!(self.plan.goals[index].what, What::Connect { .. })
+                && let Some(pid) = self.slots[from].current
+            {
+                self.job(pid, SEC, Job::Connect(index));
             }
         }
     }

@@ -157,7 +157,6 @@ impl App {
         for session in self.sessions.values_mut() {
             session.frozen = true;
             session.waiting.clear();
-            session.channels.values_mut().for_each(|chan| chan.write = None);
         }
     }
 
@@ -223,7 +222,9 @@ impl World {
         match event {
             Event::Connected { connector, session, .. } => {
                 self.know(pid, session);
-                if let Some(&goal) = self.procs[pid].app.connectors.get(&connector) {
+                if let Some(&goal) = self.procs[pid].app.connectors.get(&connector)
+                    && self.goals[goal].is_open()
+                {
                     self.goals[goal].status = goals::Status::Done;
                 }
                 if let Some(known) = self.sess(pid, session) {
@@ -265,7 +266,8 @@ impl World {
             SessionEvent::LinkAttached { .. } => self.thaw(pid, session),
             SessionEvent::Call(request) => return self.called(pid, session, *request),
             SessionEvent::CallCancelled(call) => {
-                if let Some(handler) = self.sess(pid, session).and_then(|known| known.running.get_mut(&call)) {
+                if let Some(handler) = self.sess(pid, session).and_then(|known| known.running.get_mut(&call))
+                {
                     handler.cancelled = true;
                 }
             }

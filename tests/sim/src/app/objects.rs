@@ -109,7 +109,13 @@ impl World {
         }
     }
 
-    pub(super) fn do_owner(&mut self, pid: Pid, does: OwnerDoes, session: SessionId, object: ObjectId) -> Verdict {
+    pub(super) fn do_owner(
+        &mut self,
+        pid: Pid,
+        does: OwnerDoes,
+        session: SessionId,
+        object: ObjectId,
+    ) -> Verdict {
         if !self.sess(pid, session).is_some_and(|known| !known.over && !known.closing && !known.frozen) {
             return Ok(());
         }
@@ -129,7 +135,8 @@ impl World {
             OwnerDoes::Update => {
                 let Some((_, theirs)) = holder else { return Ok(()) };
                 let data = toy::content(update_at(theirs.0, object), UPDATE);
-                self.api(pid, "object_update", |node, now| node.object_update(now, session, object, data))?.ok();
+                self.api(pid, "object_update", |node, now| node.object_update(now, session, object, data))?
+                    .ok();
             }
             OwnerDoes::Release => {
                 if let Some((holder, theirs)) = holder {
@@ -149,17 +156,27 @@ impl World {
 
     /// The owner is told that an object is over.
     pub(super) fn owner_told(&mut self, pid: Pid, session: SessionId, object: ObjectId) {
-        if let Some((holder, theirs)) = self.holder_of(pid, session, object) {
-            if let Some(view) = self.check.objects.get_mut(holder, theirs, object) {
-                view.owner_told = true;
-            }
+        if let Some((holder, theirs)) = self.holder_of(pid, session, object)
+            && let Some(view) = self.check.objects.get_mut(holder, theirs, object)
+        {
+            view.owner_told = true;
         }
     }
 
     /// The holder sees data that the owner left.
-    pub(super) fn updated(&mut self, pid: Pid, session: SessionId, object: ObjectId, data: &Bytes) -> Verdict {
+    pub(super) fn updated(
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        object: ObjectId,
+        data: &Bytes,
+    ) -> Verdict {
         let right = data.len() == UPDATE && toy::is_content(update_at(session.0, object), data);
-        ensure!(right, I1, "object {object} of session {session} of process {pid} has data nobody left there");
+        ensure!(
+            right,
+            I1,
+            "object {object} of session {session} of process {pid} has data nobody left there"
+        );
         let slot = self.procs[pid].slot;
         self.tally(slot, "object updated");
         Ok(())
@@ -175,7 +192,7 @@ impl World {
 
     /// A user of an object, as often as it may.
     pub(super) fn do_enter(&mut self, pid: Pid, session: SessionId, object: ObjectId) -> Verdict {
-        if self.phase == Phase::Closing || !self.sess(pid, session).is_some_and(|known| !known.frozen) {
+        if self.phase == Phase::Closing || self.sess(pid, session).is_none_or(|known| known.frozen) {
             return Ok(());
         }
         let entered = self.api(pid, "object_enter", |node, now| node.object_enter(now, session, object))?;
@@ -217,12 +234,16 @@ impl World {
     }
 
     pub(super) fn do_done(
-        &mut self, pid: Pid, session: SessionId, object: ObjectId, action: ObjectAction, ok: bool,
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        object: ObjectId,
+        action: ObjectAction,
+        ok: bool,
     ) -> Verdict {
         self.check.objects.done((pid, session, object), action, ok);
-        let answer = self.api(pid, "object_done", |node, now| {
-            node.object_done(now, session, object, action, ok)
-        })?;
+        let answer =
+            self.api(pid, "object_done", |node, now| node.object_done(now, session, object, action, ok))?;
         if let Err(error) = answer {
             ensure!(
                 action == ObjectAction::Abandon,
@@ -256,7 +277,13 @@ impl World {
         }
     }
 
-    pub(super) fn do_revive(&mut self, pid: Pid, from: SessionId, object: ObjectId, to: SessionId) -> Verdict {
+    pub(super) fn do_revive(
+        &mut self,
+        pid: Pid,
+        from: SessionId,
+        object: ObjectId,
+        to: SessionId,
+    ) -> Verdict {
         let Some(view) = self.check.objects.get(pid, from, object).cloned() else { return Ok(()) };
         if view.life != Life::Embalmed {
             return Ok(());
@@ -266,11 +293,23 @@ impl World {
     }
 
     /// An embalmed object lives on in another session, under another name.
-    pub(super) fn revived(&mut self, pid: Pid, to: SessionId, new: ObjectId, from: SessionId, was: ObjectId) -> Verdict {
+    pub(super) fn revived(
+        &mut self,
+        pid: Pid,
+        to: SessionId,
+        new: ObjectId,
+        from: SessionId,
+        was: ObjectId,
+    ) -> Verdict {
         let slot = self.procs[pid].slot;
         self.tally(slot, "revived");
         let Some(old) = self.check.objects.get_mut(pid, from, was) else { return Ok(()) };
-        ensure!(old.life == Life::Alive, I8, "object {was} of process {pid} is revived, and is {:?}", old.life);
+        ensure!(
+            old.life == Life::Alive,
+            I8,
+            "object {was} of process {pid} is revived, and is {:?}",
+            old.life
+        );
         old.life = Life::Moved;
         let view = Object { known: false, asked: false, owner_told: false, inside: 0, ..old.clone() };
         self.check.objects.attached((pid, to, new), Object { life: Life::Alive, ..view })

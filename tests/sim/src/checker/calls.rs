@@ -42,7 +42,12 @@ impl Calls {
         let runs: u32 = call.runs.values().sum();
         match outcome {
             Outcome::NotRun => {
-                ensure!(runs == 0, I15, "call {channel} of {sid} is said not to be run, but ran: {:?}", call.runs);
+                ensure!(
+                    runs == 0,
+                    I15,
+                    "call {channel} of {sid} is said not to be run, but ran: {:?}",
+                    call.runs
+                );
             }
             Outcome::Reply => {
                 ensure!(runs > 0, I15, "call {channel} of {sid} is said to be answered, but no handler ran");

@@ -14,7 +14,13 @@ pub(crate) struct Credit {
 
 impl Credit {
     /// An end writes CREDIT; a limit never falls (X4: it is an absolute offset).
-    pub(crate) fn granted(&mut self, pid: Pid, session: SessionId, channel: ChannelId, limit: u64) -> Verdict {
+    pub(crate) fn granted(
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        channel: ChannelId,
+        limit: u64,
+    ) -> Verdict {
         let known = self.limits.entry((pid, session, channel)).or_default();
         ensure!(
             limit >= *known,

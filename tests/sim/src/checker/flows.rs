@@ -122,7 +122,12 @@ impl Flows {
 
     /// A message came out of `channel_receive` (or with a `Call`).
     pub(crate) fn took_message(
-        &mut self, key: FlowKey, reader: Pid, message: &Bytes, now: u64, bound: Option<u64>,
+        &mut self,
+        key: FlowKey,
+        reader: Pid,
+        message: &Bytes,
+        now: u64,
+        bound: Option<u64>,
     ) -> Verdict {
         let reading = self.readings.entry((key, reader)).or_default();
         let (index, mut fits, mut wanted) = (reading.next, 0u64, now);
@@ -161,11 +166,11 @@ impl Flows {
         let lineages = self.flows.get(&key).map(Vec::as_slice).unwrap_or_default();
         let (mut fits, mut after) = (0u64, (reading.next, reading.inside));
         for (bit, lineage) in lineages.iter().enumerate() {
-            if reading.fits & (1 << bit) != 0 {
-                if let Some(end) = follow(lineage, (reading.next, reading.inside), bytes) {
-                    fits |= 1 << bit;
-                    after = end;
-                }
+            if reading.fits & (1 << bit) != 0
+                && let Some(end) = follow(lineage, (reading.next, reading.inside), bytes)
+            {
+                fits |= 1 << bit;
+                after = end;
             }
         }
         if reading.fits & fits == 0 {
@@ -203,12 +208,17 @@ impl Flows {
     pub(crate) fn fork(&mut self, of: Pid, clone: Pid, taken_then: &Snapshot) {
         for (key, (bytes, writes)) in &taken_then.written {
             let Some(lineages) = self.flows.get_mut(key) else { continue };
-            if let Some(origin) = lineages.iter().find(|lineage| lineage.writer == of) {
-                let mut copy = origin.clone();
-                copy.writer = clone;
-                copy.writes.truncate(*writes as usize);
-                copy.bytes = *bytes;
-                lineages.push(copy);
+            let Some(bit) = lineages.iter().position(|lineage| lineage.writer == of) else { continue };
+            let mut copy = lineages[bit].clone();
+            copy.writer = clone;
+            copy.writes.truncate(*writes as usize);
+            copy.bytes = *bytes;
+            let forked = 1u64 << lineages.len();
+            lineages.push(copy);
+            // Who has read no further than the snapshot may go on with either.
+            for ((_, _), reading) in self.readings.range_mut((*key, 0)..=(*key, Pid::MAX)) {
+                let both = reading.fits & (1 << bit) != 0 && reading.bytes <= *bytes;
+                reading.fits = if both { reading.fits | forked } else { reading.fits & !forked };
             }
         }
         for (key, reading) in &taken_then.readings {
@@ -319,6 +329,7 @@ mod tests {
         let mut flows = Flows::default();
         flows.wrote(KEY, 0, 10, 100, 0);
         let then = flows.snapshot(0);
+        assert!(flows.took_message(KEY, 2, &toy::content(10, 100), 0, None).is_ok());
         flows.wrote(KEY, 0, 20, 100, 0);
         flows.wrote(KEY, 0, 30, 100, 0);
         flows.fork(0, 7, &then);
@@ -327,5 +338,7 @@ mod tests {
         assert!(flows.took_message(KEY, 1, &toy::content(10, 100), 0, None).is_ok());
         assert!(flows.took_message(KEY, 1, &toy::content(20, 100), 0, None).is_ok());
         assert!(flows.took_message(KEY, 1, &toy::content(50, 100), 0, None).is_err());
+        assert!(flows.took_message(KEY, 2, &toy::content(40, 100), 0, None).is_ok());
+        assert!(flows.took_message(KEY, 2, &toy::content(30, 100), 0, None).is_err());
     }
 }

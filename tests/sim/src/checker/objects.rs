@@ -82,7 +82,11 @@ impl Objects {
     /// The holder's node made an object.
     pub(crate) fn attached(&mut self, key: Key, object: Object) -> Verdict {
         let (pid, session, id) = key;
-        ensure!(!self.objects.contains_key(&key), I8, "object {id} of session {session} exists twice in {pid}");
+        ensure!(
+            !self.objects.contains_key(&key),
+            I8,
+            "object {id} of session {session} exists twice in {pid}"
+        );
         self.objects.insert(key, object);
         Ok(())
     }
@@ -111,7 +115,9 @@ impl Objects {
         let Some(object) = self.objects.get(&key) else {
             return super::broken(
                 super::Invariant::I8,
-                format!("process {pid} shall {action:?} object {id} of session {session}, which it never attached"),
+                format!(
+                    "process {pid} shall {action:?} object {id} of session {session}, which it never attached"
+                ),
             );
         };
         let (life, inside, asked) = (object.life, object.inside, object.asked || object.own_ttl);
@@ -121,13 +127,21 @@ impl Objects {
             (ObjectAction::Revive, Life::Embalmed) => Life::Reviving,
             (ObjectAction::Discard, Life::Embalmed) if object.discards => Life::Discarding,
             (ObjectAction::Abandon, Life::Alive) if !object.abandoned => Life::Alive,
-            _ => return super::broken(
-                super::Invariant::I8,
-                format!("process {pid} shall {action:?} object {id} of session {session}, which is {life:?}"),
-            ),
+            _ => {
+                return super::broken(
+                    super::Invariant::I8,
+                    format!(
+                        "process {pid} shall {action:?} object {id} of session {session}, which is {life:?}"
+                    ),
+                );
+            }
         };
         let beside = matches!(action, ObjectAction::Destroy | ObjectAction::Discard) && inside > 0;
-        ensure!(!beside, I8, "process {pid} shall {action:?} object {id} of session {session} with {inside} inside");
+        ensure!(
+            !beside,
+            I8,
+            "process {pid} shall {action:?} object {id} of session {session} with {inside} inside"
+        );
         let calls = self.get(pid, session, REGISTRATION).map_or(0, |registration| registration.inside);
         ensure!(
             action != ObjectAction::Abandon || inside > 0 || calls > 0,

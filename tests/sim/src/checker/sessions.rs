@@ -68,7 +68,14 @@ impl Sessions {
     pub(crate) fn appear(&mut self, pid: Pid, session: SessionId, view: View) -> Verdict {
         for (other, known) in self.of(pid) {
             ensure!(
-                known.peer != view.peer || !is_live(known.state) || known.sid == view.sid && other == session,
+                known.sid != view.sid,
+                I4,
+                "process {pid} has session {session} under the sid {} of its {} session {other}",
+                view.sid,
+                known.state.name()
+            );
+            ensure!(
+                known.peer != view.peer || !is_live(known.state),
                 I4,
                 "process {pid} has session {session} with {} beside its {} session {other}",
                 view.peer,

@@ -99,16 +99,19 @@ fn hello_after_birth() -> Plan {
         .lasting(15 * SEC)
 }
 
-/// The arbiter's first SESSION comes when a later one is alive already (S3, S4).
+/// The arbiter's first SESSION comes when that session is lost, and the next one lives (S3, S4).
 fn late_session_frame() -> Plan {
     plan("late_session_frame", 2)
+        .timing(200 * MS, 2 * SEC)
         .goal(0, 1, connect(&["n1"]))
         .goal_at(300 * MS, 1, 0, connect(&["n0"]))
-        .goal_at(3 * SEC, 1, 0, paced(60, 100 * MS))
-        .fault(0, Fault::Lag { a: 0, b: 1, by: 6 * SEC, links: 1 })
-        .fault(2 * SEC, Fault::Crash { node: 0, silent: false, restart: None })
+        .goal(1, 0, paced(60, 100 * MS))
+        .fault(0, Fault::Lag { a: 0, b: 1, by: 7 * SEC, links: 1 })
+        .fault(SEC, Fault::Partition { a: 0, b: 1, span: 3 * SEC })
         .lossy()
-        .lasting(20 * SEC)
+        .lasting(12 * SEC)
+        .expect_between(0, "lost", 1, 1)
+        .expect_between(1, "lost", 1, 1)
 }
 
 fn replayed_hello() -> Plan {
@@ -142,10 +145,8 @@ fn forged(name: &str, how: Forgery) -> Plan {
 }
 
 fn garbage() -> Plan {
-    let mut plan = plan("garbage", 2)
-        .goal(0, 1, connect(&["n1"]))
-        .goal(0, 1, paced(100, 100 * MS))
-        .lasting(15 * SEC);
+    let mut plan =
+        plan("garbage", 2).goal(0, 1, connect(&["n1"])).goal(0, 1, paced(100, 100 * MS)).lasting(15 * SEC);
     for step in 1..30 {
         plan = plan.fault(step * 300 * MS, Fault::Garbage { node: (step % 2) as usize });
     }

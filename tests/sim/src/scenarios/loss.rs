@@ -8,6 +8,8 @@ pub(super) fn all() -> Vec<Plan> {
     vec![
         black_hole("black_hole_to_the_accepting_side", 0, 1),
         black_hole("black_hole_to_the_dialling_side", 1, 0),
+        black_hole_that_closes("black_hole_closes_for_the_dialler", 0, 1),
+        black_hole_that_closes("black_hole_closes_for_the_acceptor", 1, 0),
         partition_with_odd_clocks("partition_fast_holder", PPM_MAX, -PPM_MAX),
         partition_with_odd_clocks("partition_slow_holder", -PPM_MAX, PPM_MAX),
         sigstop_longer_than_ttl(),
@@ -37,6 +39,18 @@ fn busy(name: &str) -> Plan {
 fn black_hole(name: &str, a: usize, b: usize) -> Plan {
     busy(name)
         .fault(5 * SEC, Fault::Hole { a, b, span: 30 * SEC })
+        .expect(0, "lost", 1)
+        .expect(1, "lost", 1)
+        .expect(0, "destroy", 10)
+        .expect(1, "destroy", 10)
+}
+
+/// First nothing passes one way; then, before the other end can say that it gives up, nothing passes at all. What `a`
+/// still heard meanwhile must not have made it believe in its objects any longer (T2).
+fn black_hole_that_closes(name: &str, a: usize, b: usize) -> Plan {
+    busy(name)
+        .fault(5 * SEC, Fault::Hole { a, b, span: 30 * SEC })
+        .fault(5 * SEC + 6500 * MS, Fault::Hole { a: b, b: a, span: 20 * SEC })
         .expect(0, "lost", 1)
         .expect(1, "lost", 1)
         .expect(0, "destroy", 10)

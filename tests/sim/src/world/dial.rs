@@ -20,7 +20,11 @@ pub(super) struct Dial {
 
 impl World {
     pub(super) fn dial(
-        &mut self, pid: Pid, attempt: AttemptId, address: String, expected: Option<HostId>,
+        &mut self,
+        pid: Pid,
+        attempt: AttemptId,
+        address: String,
+        expected: Option<HostId>,
     ) -> Verdict {
         let after = self.plan.net.dial.draw(&mut self.rng);
         let deadline = self.now + self.plan.net.dial_timeout;
@@ -74,7 +78,8 @@ impl World {
     pub(super) fn dial_fails(&mut self, pid: Pid, attempt: AttemptId, why: Error) -> Verdict {
         let process = &mut self.procs[pid];
         let had_link = why.code == Code::LinkFailed;
-        if process.dials.remove(&attempt).is_none() && !had_link || process.stale_attempts.contains(&attempt) {
+        if process.dials.remove(&attempt).is_none() && !had_link || process.stale_attempts.contains(&attempt)
+        {
             return Ok(());
         }
         process.stale_attempts.push(attempt);

@@ -54,7 +54,7 @@ impl World {
                 }
                 process.stale_links.push(*link);
             }
-            Input::Bytes { link, .. } if !process.links.get(link).is_some_and(|handle| !handle.hung) => {
+            Input::Bytes { link, .. } if process.links.get(link).is_none_or(|handle| handle.hung) => {
                 return Ok(());
             }
             Input::Writable { link, bytes } => match process.links.get_mut(link) {
@@ -101,7 +101,10 @@ impl World {
 
     /// Calls a method of a node as its application would, and does what comes of it.
     pub(crate) fn api<T>(
-        &mut self, pid: Pid, name: &'static str, call: impl FnOnce(&mut Node, Instant) -> Result<T>,
+        &mut self,
+        pid: Pid,
+        name: &'static str,
+        call: impl FnOnce(&mut Node, Instant) -> Result<T>,
     ) -> Verdict<Result<T>> {
         let now = self.local(pid);
         self.mix_in(&[pid as u64, self.now, 8, name.len() as u64]);
@@ -131,7 +134,11 @@ impl World {
         let (mut outputs, mut woke) = (0, false);
         while let Some(output) = self.procs[pid].node.as_mut().and_then(|node| node.poll(now)) {
             outputs += 1;
-            ensure!(outputs <= OUTPUTS_MAX, I13, "process {pid} has more than {OUTPUTS_MAX} outputs for one input");
+            ensure!(
+                outputs <= OUTPUTS_MAX,
+                I13,
+                "process {pid} has more than {OUTPUTS_MAX} outputs for one input"
+            );
             ensure!(!woke, I13, "process {pid} said {output:?} after Wake");
             if let Output::Wake(at) = output {
                 ensure!(at > now, I13, "process {pid} wants to be woken at {at:?}, and it is {now:?}");
@@ -216,7 +223,10 @@ impl World {
     fn output_send(&mut self, pid: Pid, link: LinkId, parts: Vec<Bytes>) -> Verdict {
         let total: usize = parts.iter().map(Bytes::len).sum();
         let Some(handle) = self.procs[pid].links.get_mut(&link) else {
-            return broken(Invariant::I13, format!("process {pid} sends {total} bytes to link {link}, which is dead"));
+            return broken(
+                Invariant::I13,
+                format!("process {pid} sends {total} bytes to link {link}, which is dead"),
+            );
         };
         ensure!(!handle.hung, I13, "process {pid} sends {total} bytes to link {link} after its hang-up");
         ensure!(

@@ -1,6 +1,6 @@
 //! What goes wrong, when its time has come; and how each fault ends.
 
-use super::{Happening, Pid, Phase, World};
+use super::{Happening, Phase, Pid, World};
 use crate::app::Job;
 use crate::checker::Verdict;
 use crate::plan::{Fault, Route, SEC};
@@ -24,7 +24,9 @@ impl World {
         let fault = self.plan.faults[index].1.clone();
         self.note(0, || format!("FAULT {fault:?}"));
         match fault {
-            Fault::Cut { a, b } => self.links_between(a, b).iter().for_each(|&key| self.cut(key, [true, true])),
+            Fault::Cut { a, b } => {
+                self.links_between(a, b).iter().for_each(|&key| self.cut(key, [true, true]))
+            }
             Fault::CutOne { a, b } => self.cut_one(a, b, None),
             Fault::HalfOpen { a, b } => self.cut_one(a, b, Some(a)),
             Fault::CutEvery { a, b, bytes } => {
@@ -226,7 +228,8 @@ impl World {
 
     /// A node that crashed for good is not waited for.
     fn is_to_restart(&self, slot: usize) -> bool {
-        let for_good = |fault: &Fault| matches!(fault, Fault::Crash { node, restart: None, .. } if *node == slot);
+        let for_good =
+            |fault: &Fault| matches!(fault, Fault::Crash { node, restart: None, .. } if *node == slot);
         !self.plan.faults.iter().any(|(_, fault)| for_good(fault))
     }
 

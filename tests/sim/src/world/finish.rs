@@ -18,7 +18,8 @@ impl World {
         let deadline = self.now + self.patience();
         loop {
             self.run_until_quiet(deadline)?;
-            let beat = self.plan.nodes.iter().map(|node| node.options.beat.as_nanos() as u64).max().unwrap_or(0);
+            let beat =
+                self.plan.nodes.iter().map(|node| node.options.beat.as_nanos() as u64).max().unwrap_or(0);
             self.run_until(self.now + 4 * beat + SEC)?;
             // A link that was long on its way may have stirred things up again.
             if self.is_quiet() {
@@ -45,7 +46,8 @@ impl World {
     /// How long healing may take: detection and loss, redials, graces, and what is to be sent at the plan's rate.
     fn patience(&self) -> u64 {
         let bytes: u64 = self.plan.goals.iter().map(|goal| goal.what.bytes()).sum();
-        let sending = bytes.saturating_mul(4).saturating_mul(SEC) / self.plan.net.rate.unwrap_or(1 << 24).max(1);
+        let sending =
+            bytes.saturating_mul(4).saturating_mul(SEC) / self.plan.net.rate.unwrap_or(1 << 24).max(1);
         let thinking: u64 = self.plan.goals.iter().map(|goal| goal.what.time()).sum();
         let calls: u64 = self.plan.nodes.iter().map(|node| node.handler.1).max().unwrap_or(0);
         120 * SEC
@@ -72,7 +74,10 @@ impl World {
             .collect();
         broken(
             Invariant::I2,
-            format!("not converged after {} virtual seconds: {open:?}; {sessions:?}", (deadline - self.now) / SEC),
+            format!(
+                "not converged after {} virtual seconds: {open:?}; {sessions:?}",
+                (deadline - self.now) / SEC
+            ),
         )
     }
 
@@ -164,7 +169,8 @@ impl World {
         let mut open = Vec::new();
         for (pid, process) in self.procs.iter().enumerate().filter(|(_, process)| process.node.is_some()) {
             for (session, known) in &process.app.sessions {
-                let state = self.check.sessions.get(pid, *session).map_or("unknown", |view| view.state.name());
+                let state =
+                    self.check.sessions.get(pid, *session).map_or("unknown", |view| view.state.name());
                 open.push(format!(
                     "p{pid} session {session} {state}: {} channels, {} handlers, {} calls, {} objects",
                     known.channels.len(),

@@ -70,7 +70,10 @@ impl World {
         }
         while let Some(output) = node.poll(now) {
             if !matches!(output, Output::Wake(_)) {
-                return broken(Invariant::I12, format!("process {pid} answers the stale {what} with {output:?}"));
+                return broken(
+                    Invariant::I12,
+                    format!("process {pid} answers the stale {what} with {output:?}"),
+                );
             }
         }
         let after = node.fingerprint();

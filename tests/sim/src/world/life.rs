@@ -1,13 +1,13 @@
 //! Birth, death, sleep and doubling of processes.
 
-use super::{Happening, NOBODY, Pid, Proc, World};
+use super::{Happening, NOBODY, Pending, Pid, Proc, World};
 use crate::app::goals::Status;
-use crate::app::{App, Job};
+use crate::app::{App, Job, Sess};
 use crate::checker::flows;
 use crate::checker::objects::Object;
 use crate::checker::sessions::View;
 use crate::checker::{Invariant, Verdict, broken};
-use crate::plan::{Kind, MS, Service, Trusts};
+use crate::plan::{Kind, MS, SEC, Service, Trusts};
 use crate::rng::Rng;
 use crate::toy::ToyHash;
 use clerver_proto::id::{LinkId, ObjectId, SessionId};
@@ -62,7 +62,9 @@ impl World {
         for service in Service::REGISTERED {
             let level_min = if service == Service::Above { LEVEL_ABOVE } else { 1 };
             let options = ServiceOptions { level_min };
-            self.must(pid, "service_register", |node, now| node.service_register(now, service.name(), options))?;
+            self.must(pid, "service_register", |node, now| {
+                node.service_register(now, service.name(), options)
+            })?;
         }
         for kind in Kind::ALL {
             let embalm_for = (kind != Kind::Plain).then_some(EMBALM_FOR);
@@ -74,7 +76,9 @@ impl World {
     }
 
     fn must<T>(
-        &mut self, pid: Pid, name: &'static str,
+        &mut self,
+        pid: Pid,
+        name: &'static str,
         call: impl FnOnce(&mut Node, Instant) -> clerver_proto::error::Result<T>,
     ) -> Verdict<T> {
         match self.api(pid, name, call)? {
@@ -230,6 +234,11 @@ impl World {
         for (after, job) in jobs {
             self.job(pid, after, job);
         }
+        let running = |(session, known): (&SessionId, &Sess)| {
+            known.running.keys().map(|call| Job::Finish(*session, *call)).collect::<Vec<_>>()
+        };
+        let handlers: Vec<Job> = self.procs[pid].app.sessions.iter().flat_map(running).collect();
+        handlers.into_iter().for_each(|job| self.job(pid, SEC, job));
         self.hand(pid, Input::Tick)?;
         self.want_connections(pid);
         Ok(())
@@ -247,19 +256,18 @@ impl World {
 
     /// What is on the heap for an application, as far as an idle one does it too; handlers only return.
     fn jobs_of(&self, pid: Pid) -> Vec<(u64, Job)> {
-        let mut jobs: Vec<(u64, u64, Job)> = Vec::new();
-        for Reverse(entry) in &self.heap {
-            let Happening::Job { pid: of, job } = &entry.what else { continue };
-            let job = match job {
-                Job::Reply(session, call) => Job::Finish(*session, *call),
-                other => other.clone(),
-            };
-            if *of == pid && job.is_passive() {
-                jobs.push((entry.at, entry.number, job));
-            }
-        }
+        let on_heap = self.heap.iter().filter_map(|Reverse(entry)| match &entry.what {
+            Happening::Job { pid: of, job } if *of == pid => Some((entry.at, entry.number, job.clone())),
+            _ => None,
+        });
+        let put_off = self.procs[pid].inbox.iter().filter_map(|pending| match pending {
+            Pending::Job(job) => Some((self.now, 0, job.clone())),
+            Pending::Input(_) => None,
+        });
+        let mut jobs: Vec<(u64, u64, Job)> = put_off.chain(on_heap).collect();
         jobs.sort_by_key(|(at, number, _)| (*at, *number));
-        jobs.into_iter().map(|(at, _, job)| (at - self.now, job)).collect()
+        let passive = jobs.into_iter().filter(|(_, _, job)| job.is_passive());
+        passive.map(|(at, _, job)| (at - self.now, job)).collect()
     }
 
     /// A link that only the snapshot remembers: it breaks soon.

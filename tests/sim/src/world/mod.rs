@@ -243,13 +243,7 @@ pub(crate) fn run(plan: &Plan, seed: u64, canary: Option<Canary>, trace: bool) -
             Some(Failure { invariant: Invariant::I13, what })
         }
     };
-    Outcome {
-        failure,
-        steps: world.steps,
-        time: world.now,
-        hash: world.hash,
-        tallies: world.total_tallies(),
-    }
+    Outcome { failure, steps: world.steps, time: world.now, hash: world.hash, tallies: world.total_tallies() }
 }
 
 impl World {

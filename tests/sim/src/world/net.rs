@@ -138,7 +138,13 @@ impl World {
     }
 
     /// Joins a dialler (or the simulator, with no attempt) to an accepting process; both learn it a little later.
-    pub(super) fn join(&mut self, dialler: Pid, slot: usize, attempt: Option<AttemptId>, acceptor: Pid) -> u64 {
+    pub(super) fn join(
+        &mut self,
+        dialler: Pid,
+        slot: usize,
+        attempt: Option<AttemptId>,
+        acceptor: Pid,
+    ) -> u64 {
         let key = self.next_link;
         self.next_link += 1;
         let to = self.procs[acceptor].slot;
@@ -318,7 +324,9 @@ impl World {
         let Some(id) = id.filter(|_| !end.down) else { return Ok(()) };
         let why = match flight {
             Flight::Piece(_) if end.hung => return Ok(()),
-            Flight::Piece(bytes) if tainted => return self.give_hostile(pid, Input::Bytes { link: id, bytes }),
+            Flight::Piece(bytes) if tainted => {
+                return self.give_hostile(pid, Input::Bytes { link: id, bytes });
+            }
             Flight::Piece(bytes) => return self.give(pid, Input::Bytes { link: id, bytes }),
             Flight::End => "closed by the peer",
             Flight::Reset if end.hung => "closed",

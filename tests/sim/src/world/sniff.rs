@@ -13,7 +13,12 @@ use clerver_proto::wire::{Frame, Offer};
 impl World {
     /// Looks at what a node sends, and answers what goes into the link.
     pub(super) fn sniff(
-        &mut self, pid: Pid, id: LinkId, key: u64, side: usize, parts: Vec<Bytes>,
+        &mut self,
+        pid: Pid,
+        id: LinkId,
+        key: u64,
+        side: usize,
+        parts: Vec<Bytes>,
     ) -> Verdict<Vec<Bytes>> {
         let Some(link) = self.links.get_mut(&key) else { return Ok(parts) };
         let mut frames = Vec::new();
@@ -88,9 +93,14 @@ impl World {
         if ends.is_empty() {
             return Ok(());
         }
-        let granted = ends.iter().filter_map(|&(other, theirs)| self.check.credit.limit(other, theirs, channel));
+        let granted =
+            ends.iter().filter_map(|&(other, theirs)| self.check.credit.limit(other, theirs, channel));
         let limit = granted.max().unwrap_or(0).max(base);
-        ensure!(end <= limit, I6, "process {pid} sent to offset {end} of channel {channel}, granted is {limit}");
+        ensure!(
+            end <= limit,
+            I6,
+            "process {pid} sent to offset {end} of channel {channel}, granted is {limit}"
+        );
         Ok(())
     }
 }

@@ -36,7 +36,11 @@ impl World {
             }
             Event::Forgotten { session } => {
                 let living = self.check.objects.living(pid, *session);
-                ensure!(living == 0, I8, "process {pid} forgot session {session} with {living} objects alive");
+                ensure!(
+                    living == 0,
+                    I8,
+                    "process {pid} forgot session {session} with {living} objects alive"
+                );
             }
             Event::DialRetry { .. } | Event::Notice { .. } => {}
         }
@@ -131,7 +135,8 @@ impl World {
             let taken = self.check.flows.reading(theirs, pid).bytes;
             self.check.reports.check(pid, mine, row, Known { written, taken })?;
         }
-        for (call, outcome) in report.calls.iter().filter(|_| !self.is_clone(pid)) {
+        let cloned = self.is_clone(pid);
+        for (call, outcome) in report.calls.iter().filter(|_| !cloned) {
             self.check.calls.reported(view.sid, *call, *outcome)?;
         }
         let Some(known) = self.procs[pid].app.sessions.get(&session) else { return Ok(()) };
@@ -149,7 +154,13 @@ impl World {
     }
 
     /// An object's end begins: once, beside nobody, and not before its owner knows (I7, I8).
-    fn watch_action(&mut self, pid: Pid, session: SessionId, object: ObjectId, action: ObjectAction) -> Verdict {
+    fn watch_action(
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        object: ObjectId,
+        action: ObjectAction,
+    ) -> Verdict {
         let Some(view) = self.check.sessions.get(pid, session).cloned() else { return Ok(()) };
         let over = view.state.is_final();
         let first_end = self
