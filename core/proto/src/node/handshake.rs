@@ -328,8 +328,10 @@ impl Node {
 
     pub(super) fn on_link_down(&mut self, id: LinkId, why: Error) {
         // What a timer said to it in this very call is said to nobody.
-        let is_about = |output: &Output| matches!(output, Output::Send { link, .. } | Output::Hangup { link, .. } if *link == id);
-        self.out.retain(|output| !is_about(output));
+        self.out.retain(|output| match output {
+            Output::Send { link, .. } | Output::Hangup { link, .. } => *link != id,
+            _ => true,
+        });
         let Some(link) = self.links.remove(&id) else { return };
         self.pending.remove(&id);
         self.timers.clear(Timer::Link(id));
