@@ -24,7 +24,7 @@ const TRAPS: &[Trap] = &[
     Trap {
         canary: Canary::EvictNewestLink,
         scenarios: &["half_open", "bulk_over_two_links"],
-        invariants: &[I2, I14],
+        invariants: &[I2, I14, Scenario],
     },
     Trap {
         canary: Canary::LeaseByAnyTraffic,

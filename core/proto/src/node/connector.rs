@@ -12,6 +12,11 @@ use crate::wire::Role;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Dials of one connector that may be out at once.
+const FLYING_MAX: usize = 12;
+/// A dial is given at least this long before another one goes beside it.
+const PATIENCE_MIN: Duration = Duration::from_millis(200);
+
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     pub(super) options: ConnectOptions,
@@ -23,6 +28,8 @@ pub(super) struct Connector {
     all_denied: bool,
     failures: u32,
     redial_at: Option<Instant>,
+    /// When a dial for a session has been out so long that another one goes beside it.
+    patience_until: Option<Instant>,
     deadline: Option<Instant>,
     last_error: Option<Error>,
 }
@@ -38,6 +45,7 @@ impl Connector {
             all_denied: true,
             failures: 0,
             redial_at: None,
+            patience_until: None,
             deadline,
             last_error: None,
         }
@@ -56,7 +64,8 @@ impl Connector {
 
     fn next_deadline(&self) -> Instant {
         let deadline = self.deadline.filter(|_| self.session.is_none());
-        deadline.into_iter().chain(self.redial_at).fold(Instant::NEVER, Instant::min)
+        let patience = self.patience_until.filter(|_| self.session.is_some());
+        deadline.into_iter().chain(self.redial_at).chain(patience).fold(Instant::NEVER, Instant::min)
     }
 }
 
@@ -96,6 +105,11 @@ impl Node {
             .filter(|_| !connector.options.any_node)
             .map(|session| session.peer.host)
             .or(connector.options.expected);
+        let lease = connector.session.and_then(|session| self.sessions.get(&session));
+        connector.patience_until = lease.map(|session| {
+            let left = session.liveness.lease_end().since(self.now);
+            self.now + (left / 3).max(PATIENCE_MIN)
+        });
         self.attempts.insert(attempt, id);
         self.out.push_back(Output::Dial { attempt, address, expected, rung: Rung::Direct });
         self.arm_connector(id);
@@ -209,6 +223,7 @@ impl Node {
                 Some(session) => self.redial(id, session),
             }
         }
+        self.dial_beside(id);
         self.arm_connector(id);
     }
 
@@ -263,6 +278,23 @@ impl Node {
             connector.redial_at = Some(redial_at);
         }
         self.arm_connector(id);
+    }
+
+    /// A dial may be lost in a black hole that is over long before its time-out: after a third of what is left of the
+    /// lease another one goes beside it, and whichever attaches first carries on.
+    fn dial_beside(&mut self, id: ConnectorId) {
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        if connector.patience_until.is_none_or(|until| until > self.now) {
+            return;
+        }
+        connector.patience_until = None;
+        let is_out = connector.flying.values().any(|&role| role == Role::Primary);
+        let session = connector.session.and_then(|session| self.sessions.get(&session));
+        let is_wanted = session.is_some_and(|session| session.wants_link() == Some(Role::Primary));
+        if is_out && is_wanted && connector.flying.len() < FLYING_MAX {
+            connector.next_address += 1;
+            self.dial(id, Role::Primary);
+        }
     }
 
     /// The time to redial for a session has come: dial for what it wants now.

@@ -84,7 +84,8 @@ impl World {
         let closed = |pid, session| {
             self.check.sessions.get(pid, session).is_some_and(|view| view.state == SessionState::Closed)
         };
-        if !closed(pid, session) {
+        // A node that drains refuses channels with what was written to them.
+        if !closed(pid, session) || !self.drained.is_empty() {
             return Ok(());
         }
         for (other, theirs) in self.check.sessions.others(sid, arbiter) {

@@ -61,6 +61,8 @@ fn half_open() -> Plan {
         .fault(2 * SEC, Fault::HalfOpen { a: 0, b: 1 })
         .fault(12 * SEC, Fault::HalfOpen { a: 1, b: 0 })
         .lasting(30 * SEC)
+        .expect_between(0, "attached", 2, 10)
+        .expect_between(1, "attached", 2, 10)
 }
 
 fn resets_all_day() -> Plan {
