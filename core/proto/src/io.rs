@@ -327,14 +327,16 @@ pub enum SessionEvent {
     Call(Box<CallRequest>),
     /// The caller of this running call gave up, or its session ended.
     CallCancelled(ChannelId),
-    /// The peer keeps an object for this end.
+    /// The peer keeps an object for this end. One with a TTL of its own is announced when its first touch, which is sent
+    /// by itself, is held: only from then on is there anything to believe.
     ObjectAttached {
         /// Which.
         object: ObjectId,
         /// Its kind.
         kind: String,
     },
-    /// An object that the peer kept for this end is over.
+    /// An object that the peer kept for this end is over; `TIMEOUT` when this end must not believe in it any more,
+    /// because no touch got through for 80 % of its TTL.
     ObjectEnded {
         /// Which.
         object: ObjectId,

@@ -66,11 +66,13 @@ impl Session {
                         "the peer keeps more than {OBJECTS_MAX} objects for this end"
                     )));
                 }
-                self.owned.insert(object, (ttl_ms > 0).then(|| Duration::from_millis(ttl_ms)));
-                self.event(SessionEvent::ObjectAttached { object, kind });
                 if ttl_ms > 0 {
-                    // The first touch tells this end from when on it may believe.
+                    // The first touch that is held tells from when on this end may believe.
+                    self.owned.insert_unannounced(object, Duration::from_millis(ttl_ms), kind);
                     self.say_touch(now, object);
+                } else {
+                    self.owned.insert(object, None);
+                    self.event(SessionEvent::ObjectAttached { object, kind });
                 }
             }
             Control::Ended { object, code } => {
@@ -164,15 +166,19 @@ impl Session {
     }
 
     /// Touches that are held renew what this end may believe.
-    pub(super) fn settle_touches(&mut self) {
+    pub(super) fn settle_touches(&mut self, now: Instant) {
         let held = self.streams.get(CONTROL).map_or(0, |control| control.send.kept());
-        self.owned.on_held(held);
+        for (object, kind) in self.owned.on_held(now, held) {
+            self.event(SessionEvent::ObjectAttached { object, kind });
+        }
     }
 
     /// Objects whose own lease ended: the owner is told before the holder destroys (T2, O5).
     pub(super) fn expire_owned(&mut self, now: Instant) {
-        while let Some(object) = self.owned.pop_due(now) {
-            self.event(SessionEvent::ObjectEnded { object, code: Code::Timeout });
+        while let Some((object, was_known)) = self.owned.pop_due(now) {
+            if was_known {
+                self.event(SessionEvent::ObjectEnded { object, code: Code::Timeout });
+            }
             self.say(&Control::Release(object));
         }
     }

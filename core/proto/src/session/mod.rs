@@ -285,7 +285,7 @@ impl Session {
             }
         }
         self.settle_objects(now);
-        self.settle_touches();
+        self.settle_touches(now);
         self.check_closed(now);
         Ok(())
     }

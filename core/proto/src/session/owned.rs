@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(super) struct Owned {
     ttls: BTreeMap<ObjectId, Option<Duration>>,
     leases: Deadlines<ObjectId>,
+    /// Kinds of objects with a TTL that the application does not know of yet: there is no lease on them so far.
+    unannounced: BTreeMap<ObjectId, String>,
     /// Touches on their way: where channel 0 stands when they are held, which object, when they were sent.
     touches: VecDeque<(u64, ObjectId, Instant)>,
 }
@@ -24,9 +26,16 @@ impl Owned {
         self.ttls.insert(object, ttl);
     }
 
+    /// An object with a TTL, which is announced once there is a lease on it.
+    pub(super) fn insert_unannounced(&mut self, object: ObjectId, ttl: Duration, kind: String) {
+        self.ttls.insert(object, Some(ttl));
+        self.unannounced.insert(object, kind);
+    }
+
+    /// Forgets an object; answers whether the application knew of it.
     pub(super) fn remove(&mut self, object: ObjectId) -> bool {
         self.leases.clear(object);
-        self.ttls.remove(&object).is_some()
+        self.ttls.remove(&object).is_some() && self.unannounced.remove(&object).is_none()
     }
 
     pub(super) fn contains(&self, object: ObjectId) -> bool {
@@ -48,21 +57,26 @@ impl Owned {
         }
     }
 
-    /// Channel 0 is held up to here.
-    pub(super) fn on_held(&mut self, held: u64) {
+    /// Channel 0 is held up to here. Answers objects that can be announced now, with their kinds.
+    pub(super) fn on_held(&mut self, now: Instant, held: u64) -> Vec<(ObjectId, String)> {
+        let mut announced = Vec::new();
         while self.touches.front().is_some_and(|&(held_at, ..)| held_at <= held) {
-            let Some((_, object, sent_at)) = self.touches.pop_front() else { return };
-            if let Some(Some(ttl)) = self.ttls.get(&object) {
-                self.leases.set(object, sent_at + *ttl * LEASE_PERCENT / 100);
+            let Some((_, object, sent_at)) = self.touches.pop_front() else { break };
+            let Some(Some(ttl)) = self.ttls.get(&object) else { continue };
+            let lease_end = sent_at + *ttl * LEASE_PERCENT / 100;
+            self.leases.set(object, lease_end);
+            if lease_end > now {
+                announced.extend(self.unannounced.remove(&object).map(|kind| (object, kind)));
             }
         }
+        announced
     }
 
     /// An object whose lease ended: nothing of it may be believed any more.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ObjectId> {
+    /// Also answers whether the application knew of it.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(ObjectId, bool)> {
         let object = self.leases.pop_due(now)?;
-        self.ttls.remove(&object);
-        Some(object)
+        Some((object, self.remove(object)))
     }
 
     pub(super) fn next_deadline(&self) -> Instant {
@@ -86,14 +100,14 @@ mod tests {
     #[test]
     fn the_lease_runs_from_the_sending_of_the_latest_touch_that_is_held() {
         let (mut owned, object, second) = (Owned::default(), ObjectId(3), Duration::from_secs(1));
-        owned.insert(object, Some(second * 10));
+        owned.insert_unannounced(object, second * 10, "file".into());
         assert_eq!(owned.next_deadline(), Instant::NEVER, "nothing is believed before a touch is held");
         owned.touched(Instant(0) + second, 20, object);
         owned.touched(Instant(0) + second * 5, 30, object);
-        owned.on_held(29);
+        assert_eq!(owned.on_held(Instant(0) + second * 2, 29), vec![(object, "file".to_owned())]);
         assert_eq!(owned.next_deadline(), Instant(0) + second * 9);
-        owned.on_held(30);
-        assert_eq!(owned.pop_due(Instant(0) + second * 13), Some(object));
+        assert!(owned.on_held(Instant(0) + second * 6, 30).is_empty(), "announced once");
+        assert_eq!(owned.pop_due(Instant(0) + second * 13), Some((object, true)));
         assert!(!owned.contains(object) && owned.timers() == 0);
     }
 }

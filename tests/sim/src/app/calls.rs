@@ -166,8 +166,10 @@ impl World {
     pub(super) fn called(&mut self, pid: Pid, session: SessionId, request: CallRequest) -> Verdict {
         let call = request.channel;
         let Some((_, theirs)) = self.flows(pid, session, call) else { return Ok(()) };
-        ensure!(request.sid == theirs.sid, I15, "call {call} of process {pid} names another sid");
-        self.check.calls.ran(request.sid, call, pid)?;
+        let view = self.check.sessions.get(pid, session);
+        let right = view.is_none_or(|view| view.on_wire == request.sid);
+        ensure!(right, I15, "call {call} of process {pid} names another sid");
+        self.check.calls.ran(theirs.sid, call, pid)?;
         self.check.flows.took_message(theirs, pid, &request.request, self.now, None)?;
         let known = Service::by_name(&request.service);
         let own_host = self.is_own_host(pid, session);

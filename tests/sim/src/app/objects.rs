@@ -58,6 +58,7 @@ impl World {
                 asked: false,
                 known: false,
                 owner_told: false,
+                counted: false,
                 own_ttl: wish.ttl.is_some(),
             };
             self.check.objects.attached((pid, session, object), view)?;
@@ -90,11 +91,8 @@ impl World {
         if let Some(view) = self.check.objects.get_mut(holder, theirs, object) {
             view.known = true;
         }
-        let known = self.procs[holder].app.sessions.get(&theirs);
-        let Some(goal) = known.and_then(|known| known.held.get(&object).copied()) else { return };
+        let Some(goal) = self.count_object(holder, theirs, object) else { return };
         let Some(wish) = self.wish(goal) else { return };
-        let run = self.goals[goal].run;
-        self.goals[goal].one_less(run);
         let rng = &mut self.procs[pid].rng;
         let (updates, releases) = (rng.percent(wish.update), rng.percent(wish.release));
         let (soon, later) = (rng.below(SEC), rng.below(3 * SEC));
@@ -107,6 +105,17 @@ impl World {
         if let Some(ttl) = wish.ttl.filter(|_| wish.touch) {
             self.job(pid, ttl / 5, Job::Owner(OwnerDoes::Touch, session, object));
         }
+    }
+
+    /// An object is done with for its goal, the first time this is said; answers the goal.
+    fn count_object(&mut self, holder: Pid, session: SessionId, object: ObjectId) -> Option<usize> {
+        let goal = self.procs[holder].app.sessions.get(&session)?.held.get(&object).copied()?;
+        let view = self.check.objects.get_mut(holder, session, object)?;
+        if !std::mem::replace(&mut view.counted, true) {
+            let run = self.goals[goal].run;
+            self.goals[goal].one_less(run);
+        }
+        Some(goal)
     }
 
     pub(super) fn do_owner(
@@ -242,6 +251,9 @@ impl World {
         ok: bool,
     ) -> Verdict {
         self.check.objects.done((pid, session, object), action, ok);
+        if matches!(action, ObjectAction::Destroy | ObjectAction::Discard) {
+            self.count_object(pid, session, object);
+        }
         let answer =
             self.api(pid, "object_done", |node, now| node.object_done(now, session, object, action, ok))?;
         if let Err(error) = answer {

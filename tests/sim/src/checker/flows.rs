@@ -267,7 +267,8 @@ fn follow(lineage: &Lineage, from: (usize, usize), bytes: &[u8]) -> Option<(usiz
     let (mut next, mut inside, mut rest) = (from.0, from.1, bytes);
     while !rest.is_empty() {
         let write = lineage.writes.get(next)?;
-        let piece = rest.len().min(write.len - inside);
+        // The reader may stand within a longer write of another lineage.
+        let piece = rest.len().min(write.len.checked_sub(inside)?);
         if !toy::is_content(write.at + inside, &rest[..piece]) {
             return None;
         }

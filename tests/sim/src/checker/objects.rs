@@ -40,6 +40,8 @@ pub(crate) struct Object {
     pub owner_told: bool,
     /// It has a TTL of its own.
     pub own_ttl: bool,
+    /// Its goal counted it: its owner knows of it, or it was over before there was a lease to know of.
+    pub counted: bool,
 }
 
 type Key = (Pid, SessionId, ObjectId);
@@ -102,6 +104,7 @@ impl Objects {
             asked: false,
             known: false,
             owner_told: false,
+            counted: false,
             own_ttl: false,
         })
     }

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 /// One end of a session.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
+    /// Its name in the ledgers, made from the sid and the pair of nodes.
     pub sid: Sid,
+    /// The sid that both ends use.
+    pub on_wire: Sid,
     pub peer: NodeId,
     /// This end is the arbiter.
     pub arbiter: bool,
@@ -71,7 +74,7 @@ impl Sessions {
                 known.sid != view.sid,
                 I4,
                 "process {pid} has session {session} under the sid {} of its {} session {other}",
-                view.sid,
+                view.on_wire,
                 known.state.name()
             );
             ensure!(

@@ -6,12 +6,23 @@ use crate::checker::reports::{Known, Reports};
 use crate::checker::sessions::View;
 use crate::checker::{Verdict, ensure};
 use crate::plan::Plan;
-use clerver_proto::id::{CONTROL, ChannelId, ObjectId, SessionId};
+use crate::toy::ToyHash;
+use clerver_proto::crypto::KeyedHash;
+use clerver_proto::id::{CONTROL, ChannelId, NodeId, ObjectId, SessionId, Sid};
 use clerver_proto::limits::{CONTROL_WINDOW_BYTES, FRAME_BYTES_MAX};
 use clerver_proto::node::{Event, LossReport, ObjectAction, SessionEvent, SessionState};
 
 /// Channels that this end opened are bounded by what its peer takes, at most this many.
 const PEER_CHANNELS: usize = 1024;
+
+/// The name of a session in the ledgers. A clone draws the random numbers of its original again, so that two pairs
+/// of nodes may come to use one sid; what is theirs must not be mixed up.
+fn ledger_sid(sid: Sid, one: NodeId, two: NodeId) -> Sid {
+    let (low, high) = (one.min(two), one.max(two));
+    let parts = [&sid.0[..], &low.host.0, &low.process.0, &high.host.0, &high.process.0];
+    let wide = ToyHash.keyed_hash(&[0; 32], &parts);
+    Sid(std::array::from_fn(|index| wide[index]))
+}
 
 impl World {
     /// An event of a node: looked at first, then told to the application.
@@ -54,7 +65,8 @@ impl World {
         }
         let Some(info) = self.ask(pid, |node| node.session_info(session)) else { return Ok(()) };
         let view = View {
-            sid: info.sid,
+            sid: ledger_sid(info.sid, self.procs[pid].id, info.peer),
+            on_wire: info.sid,
             peer: info.peer,
             arbiter: self.procs[pid].id < info.peer,
             state: SessionState::Registering,
