@@ -1,7 +1,7 @@
 //! The table that both ends compare at each attach (S9).
 //!
 //! Each end checks what only it can know for sure, so that a table which was long on its way is never taken
-//! for a loss: that the peer holds no more than was written here, and that the peer still keeps what is not
+//! for a loss: that the peer holds no more than was sent from here, and that the peer still keeps what is not
 //! held here.
 
 use super::streams::Streams;
@@ -38,11 +38,11 @@ impl Streams {
             let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
             match self.channels.get(&row.channel) {
                 Some(channel) => {
-                    if row.held > channel.send.written() {
+                    if row.held > channel.send.sent() {
                         return broken(format!(
-                            "the peer holds {} bytes, {} were written here",
+                            "the peer holds {} bytes, {} were sent from here",
                             row.held,
-                            channel.send.written()
+                            channel.send.sent()
                         ));
                     }
                     if row.kept > channel.receive.held() && !channel.receive.is_complete() {
