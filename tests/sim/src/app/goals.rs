@@ -265,7 +265,7 @@ impl World {
                 }
             }
         }
-        self.job(pid, MS, Job::WindDown(session));
+        self.job(pid, 1000 * MS, Job::WindDown(session));
     }
 
     /// Close and drain, when their time has come.
