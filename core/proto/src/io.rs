@@ -327,8 +327,8 @@ pub enum SessionEvent {
     Call(Box<CallRequest>),
     /// The caller of this running call gave up, or its session ended.
     CallCancelled(ChannelId),
-    /// The peer keeps an object for this end. One with a TTL of its own is announced when its first touch, which is sent
-    /// by itself, is held: only from then on is there anything to believe.
+    /// The peer keeps an object for this end. One with a TTL of its own is announced when its first touch, which
+    /// is sent by itself, is held: only from then on is there anything to believe.
     ObjectAttached {
         /// Which.
         object: ObjectId,

@@ -291,8 +291,8 @@ fn draw_rough_fault(rng: &mut Rng, plan: &Plan, frame: Frame) -> Fault {
             Fault::Crash { node: a, silent: rng.percent(40), restart }
         }
         20 => Fault::Usurp { node: a, span },
-        // Two named scenarios are all about clones; here they are rare, because what the ledger may ask of an application
-        // that lives twice is little.
+        // Two named scenarios are all about clones; here they are rare, because what the ledger may ask of an
+        // application that lives twice is little.
         21 if rng.percent(25) => Fault::Clone { node: a, span: rng.below(frame.ttl) },
         21 => Fault::Cut { a, b },
         22 => Fault::Jump { node: a, by: rng.below(2 * frame.ttl) },
