@@ -123,6 +123,10 @@ impl World {
     pub(super) fn connect_failed(&mut self, pid: Pid, connector: ConnectorId) {
         let Some(goal) = self.procs[pid].app.connectors.remove(&connector) else { return };
         let What::Connect { again, .. } = self.plan.goals[goal].what else { return };
+        // The wish of a process that lost its address is its successor's now.
+        if self.slots[self.procs[pid].slot].current != Some(pid) {
+            return;
+        }
         if again && self.goals[goal].status != Status::Void {
             self.goals[goal].reopen();
             self.job(pid, SEC, Job::Connect(goal));

@@ -1,8 +1,9 @@
 //! Contact lost for longer than a session lives, processes that die, sleep or come twice.
 
 use crate::clock::{Clock, PPM_MAX};
-use crate::plan::{Fault, Kind, MS, Plan, SEC, Service, What};
+use crate::plan::{Fault, Kind, MS, Plan, SEC, Service, Span, What};
 use crate::recipe::{calls, connect, connect_bulk, messages, objects, paced, plan};
+use std::time::Duration;
 
 pub(super) fn all() -> Vec<Plan> {
     vec![
@@ -13,6 +14,8 @@ pub(super) fn all() -> Vec<Plan> {
         partition_with_odd_clocks("partition_fast_holder", PPM_MAX, -PPM_MAX),
         partition_with_odd_clocks("partition_slow_holder", -PPM_MAX, PPM_MAX),
         sigstop_longer_than_ttl(),
+        destructors_longer_than_ttl("destructors_of_the_other_end_longer_than_ttl", 1),
+        destructors_longer_than_ttl("destructors_of_the_arbiter_longer_than_ttl", 0),
         holder_crash(),
         restart_while_old_is_stopped(),
         snapshot_clone_is_found_out("snapshot_clone_of_the_dialler", 0),
@@ -78,6 +81,24 @@ fn sigstop_longer_than_ttl() -> Plan {
         .fault(40 * SEC, Fault::Stop { node: 0, span: 15 * SEC })
         .expect(0, "lost", 2)
         .expect(1, "lost", 2)
+}
+
+/// A new session waits for the old one's destructors (T4), however long they take; then it lives.
+fn destructors_longer_than_ttl(name: &str, holder: usize) -> Plan {
+    plan(name, 2)
+        .timing(50 * MS, SEC)
+        .each(|_, node| {
+            node.destructor = Span(150 * MS, 200 * MS);
+            node.options.grace = Duration::from_secs(8);
+        })
+        .goal(1, 0, connect(&["n0"]))
+        .goal(holder, 1 - holder, objects(30, Kind::Plain))
+        .goal_at(20 * SEC, 0, 1, paced(10, 50 * MS))
+        .fault(3 * SEC, Fault::Partition { a: 0, b: 1, span: 2 * SEC })
+        .lossy()
+        .lasting(30 * SEC)
+        .expect_between(0, "lost", 1, 2)
+        .expect_between(1, "lost", 1, 2)
 }
 
 fn holder_crash() -> Plan {
