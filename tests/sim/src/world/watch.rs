@@ -194,7 +194,7 @@ impl World {
                 continue;
             }
             let knows = self.check.sessions.get(owner, theirs).is_some_and(|end| end.knew_at.is_some());
-            let told = known.own_ttl && (known.owner_told || (!over && !known.known));
+            let told = known.own_ttl && (known.owner_told || !known.known);
             let apart = self.apart.contains(&(holder_slot.min(process.slot), holder_slot.max(process.slot)));
             ensure!(
                 knows || told || known.asked || apart,
