@@ -332,7 +332,8 @@ impl Session {
         if services.draining {
             return self.refuse(id, Error::new(Code::Draining, "this node drains"));
         }
-        if self.closing.is_some() || self.state.is_final() {
+        let leaving = self.closing.as_ref().is_some_and(|closing| is_call || closing.asked_here);
+        if leaving || self.state.is_final() {
             let code = if is_call { Code::NotRun } else { Code::Closed };
             return self.refuse(id, Error::new(code, "the session is closing"));
         }

@@ -19,7 +19,7 @@ pub(crate) struct Closing {
     /// When it turns into a loss.
     pub(crate) deadline: Instant,
     /// This end asked for it, so nobody reads here any more.
-    asked_here: bool,
+    pub(super) asked_here: bool,
     /// The peer closes too, having opened so many channels in all.
     heard: Option<u64>,
 }

@@ -19,6 +19,7 @@ pub(super) fn all() -> Vec<Plan> {
         slow_1kb_link(),
         thousand_node_storm(),
         final_bytes_before_close(),
+        opened_and_closed_at_once(),
         simultaneous_close(),
         close_during_work(),
         drain(),
@@ -213,6 +214,22 @@ fn final_bytes_before_close() -> Plan {
         .lasting(20 * SEC)
         .expect(0, "closed", 1)
         .expect(1, "closed", 1)
+}
+
+/// CLOSE overtakes the header of a channel that was opened and written just before; its bytes must be readable yet.
+fn opened_and_closed_at_once() -> Plan {
+    let mut plan = plan("opened_and_closed_at_once", 2)
+        .timing(SEC, 30 * SEC)
+        .net(|net| net.rate = Some(20_000))
+        .goal(0, 1, connect(&["n1"]))
+        .goal(0, 1, stream(100_000, 0, false))
+        .goal_at(2150 * MS, 0, 1, What::Close { timeout: 60 * SEC })
+        .lasting(40 * SEC)
+        .expect(1, "closed", 1);
+    for step in 0..10 {
+        plan = plan.goal_at(2 * SEC + step * 10 * MS, 0, 1, messages(3, 0, 500));
+    }
+    plan
 }
 
 fn simultaneous_close() -> Plan {
