@@ -81,6 +81,11 @@ impl SendHalf {
         self.next
     }
 
+    /// Whether all that was written was handed to some link at least once.
+    pub fn is_sent(&self) -> bool {
+        self.next >= self.written()
+    }
+
     /// First byte that is still kept: everything before is held by the peer.
     pub fn kept(&self) -> u64 {
         self.kept

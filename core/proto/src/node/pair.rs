@@ -44,6 +44,12 @@ pub(super) struct Pair {
     pub(super) waiting: Vec<LinkId>,
 }
 
+impl Pair {
+    fn has_ended(&self, sid: Sid) -> bool {
+        self.ended.iter().any(|ended| ended.sid == sid)
+    }
+}
+
 /// Ended sids kept per pair.
 const ENDED_PER_PAIR_MAX: usize = 8;
 
@@ -205,10 +211,12 @@ impl Node {
     /// ATTACH came (S4): the other end says that it has the session.
     pub(super) fn on_attach(&mut self, id: LinkId, sid: Sid, table: &Table, given: &[u8; 32]) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
-        let Some(session_id) = self.session_of(node, sid).filter(|_| self.id < node) else {
-            let what = format!("attach a link from {node}: no such session was offered");
-            return self.refuse(id, Error::new(Code::Lost, what));
-        };
+        if self.id > node {
+            let what = format!("ATTACH from {node}: it is the arbiter");
+            return self.refuse(id, Error::new(Code::Protocol, what));
+        }
+        // It ended since it was offered: the peer's end of it must not live on by this link.
+        let Some(session_id) = self.session_of(node, sid) else { return self.answer_gone(id, sid, true) };
         if let Err(why) = self.check_joining(session_id, id, &exporter, given) {
             return self.refuse(id, why);
         }
@@ -343,7 +351,8 @@ impl Node {
 
     fn on_fresh(&mut self, id: LinkId, node: NodeId, sid: Sid, n: u64, secret: [u8; 32]) {
         let ignore_n = cfg!(feature = "canary") && self.options.canary == Some(Canary::IgnoreN);
-        if n <= self.pairs.get(&node).map_or(0, |pair| pair.highest_n) && !ignore_n {
+        let is_stale = self.pairs.get(&node).is_some_and(|pair| n <= pair.highest_n || pair.has_ended(sid));
+        if is_stale && !ignore_n {
             return self.answer_gone(id, sid, false);
         }
         if let Some(old) = self.current_session(node)
@@ -469,7 +478,7 @@ impl Node {
         };
         let at = self.now + TOMBSTONE_TIME;
         let pair = self.pair(peer);
-        if pair.ended.iter().any(|known| known.sid == ended.sid) {
+        if pair.has_ended(ended.sid) {
             return;
         }
         pair.ended.push_back(ended);

@@ -135,7 +135,7 @@ impl Session {
     }
 
     fn request_was_sent(&self, id: ChannelId) -> bool {
-        self.streams.get(id).is_some_and(|channel| channel.send.sent() >= channel.send.written())
+        self.streams.get(id).is_some_and(|channel| channel.send.is_sent())
     }
 
     pub(crate) fn finish(&mut self, id: ChannelId) -> Result<()> {

@@ -4,6 +4,7 @@
 //! Neither touches the peer's objects unless it is the peer's word: those end when the hold ends.
 
 use super::app::report;
+use super::calls::outcome_of;
 use super::{Effect, Session};
 use crate::error::{Code, Error};
 use crate::id::{CONTROL, LinkId};
@@ -250,11 +251,13 @@ impl Session {
         };
         let pending = self.calls.asked.iter().filter(|(_, asked)| asked.outcome.is_none());
         let calls = pending.map(|(&id, _)| {
-            let outcome = match self.streams.get(id) {
-                Some(channel) if channel.receive.is_final() && channel.receive.reset_error().is_none() => {
-                    Outcome::Reply
-                }
-                Some(channel) if channel.send.sent() < channel.send.written() => Outcome::NotRun,
+            let outcome = match self.streams.get(id).map(|channel| (channel, &channel.receive)) {
+                // What came and was not read yet counts as said.
+                Some((channel, receive)) if receive.is_final() => match receive.reset_error() {
+                    Some(why) => outcome_of(why, channel.send.is_sent()),
+                    None => Outcome::Reply,
+                },
+                Some((channel, _)) if !channel.send.is_sent() => Outcome::NotRun,
                 _ => Outcome::Unknown,
             };
             (id, outcome)

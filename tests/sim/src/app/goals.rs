@@ -120,11 +120,22 @@ impl World {
         self.procs[pid].app.sessions.values().any(|known| known.slot == peer && known.begun && !known.over)
     }
 
+    pub(super) fn connected(&mut self, pid: Pid, connector: ConnectorId) {
+        let Some(&goal) = self.procs[pid].app.connectors.get(&connector) else { return };
+        if self.has_its_address(pid) && self.goals[goal].is_open() {
+            self.goals[goal].status = Status::Done;
+        }
+    }
+
+    /// The wishes of a process that lost its address are its successor's.
+    fn has_its_address(&self, pid: Pid) -> bool {
+        self.slots[self.procs[pid].slot].current == Some(pid)
+    }
+
     pub(super) fn connect_failed(&mut self, pid: Pid, connector: ConnectorId) {
         let Some(goal) = self.procs[pid].app.connectors.remove(&connector) else { return };
         let What::Connect { again, .. } = self.plan.goals[goal].what else { return };
-        // The wish of a process that lost its address is its successor's now.
-        if self.slots[self.procs[pid].slot].current != Some(pid) {
+        if !self.has_its_address(pid) {
             return;
         }
         if again && self.goals[goal].status != Status::Void {

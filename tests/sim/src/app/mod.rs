@@ -222,11 +222,7 @@ impl World {
         match event {
             Event::Connected { connector, session, .. } => {
                 self.know(pid, session);
-                if let Some(&goal) = self.procs[pid].app.connectors.get(&connector)
-                    && self.goals[goal].is_open()
-                {
-                    self.goals[goal].status = goals::Status::Done;
-                }
+                self.connected(pid, connector);
                 if let Some(known) = self.sess(pid, session) {
                     known.handles += 1;
                 }
