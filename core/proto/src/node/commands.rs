@@ -168,7 +168,7 @@ impl Node {
             } else {
                 continue;
             };
-            session.lose(self.now, what);
+            session.lose(what);
             self.dirty.insert(id);
         }
         self.trust = trust;
@@ -187,7 +187,7 @@ impl Node {
             let attached = self.links.get(&id).and_then(|link| link.session());
             match attached.and_then(|session| self.sessions.get_mut(&session)) {
                 Some(session) => {
-                    session.lose(self.now, why);
+                    session.lose(why);
                     self.dirty.extend(attached);
                 }
                 None => self.refuse(id, why),

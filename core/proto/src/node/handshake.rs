@@ -11,7 +11,7 @@ use crate::limits::{
     ATTACH_TIMEOUT, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, LINGER, PENDING_LINKS_MAX, SEND_BYTES_MAX,
     TTL_FLOOR_PER_SESSION, VERSION_MAX, VERSION_MIN,
 };
-use crate::session::gone_proof;
+use crate::session::{Claim, proof};
 use crate::time::Instant;
 use crate::wire::codec::malformed;
 use crate::wire::{Decoder, Frame, Hello, Role};
@@ -305,7 +305,8 @@ impl Node {
         match gone {
             None => self.hang_up(link_id, why),
             Some(code) => {
-                let proof = Some(gone_proof(self.hash.as_ref(), &secret, &link.info.exporter, is_arbiter));
+                let proof =
+                    Some(proof(self.hash.as_ref(), Claim::Had, &secret, &link.info.exporter, is_arbiter));
                 self.leave_after(link_id, &Frame::Gone { sid, code: code as u16, proof }, why);
             }
         }

@@ -74,7 +74,7 @@ impl Node {
         let known = self.sessions.get_mut(&session).ok_or_else(|| no_session(session))?;
         let now = self.now;
         let done = each(&mut known.objects, now);
-        known.settle_objects(now);
+        known.settle_objects();
         done
     }
 
@@ -144,8 +144,8 @@ impl Node {
         }
         self.dirty.insert(from);
         if let Some(session) = self.sessions.get_mut(&from) {
-            session.objects.revive_out(now, object)?;
-            session.settle_objects(now);
+            session.objects.revive_out(self.now, object)?;
+            session.settle_objects();
         }
         self.reviving.insert((from, object), to);
         Ok(())

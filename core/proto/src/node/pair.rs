@@ -9,7 +9,7 @@ use super::{Canary, Event, Node, SessionEvent, Timer};
 use crate::error::{Code, Error, Result};
 use crate::id::{LinkId, NodeId, SessionId, Sid};
 use crate::limits::{SESSIONS_MAX, TOMBSTONE_TIME, TOMBSTONES_MAX};
-use crate::session::{Birth, Effect, Joining, Session, gone_proof, proof};
+use crate::session::{Birth, Claim, Effect, Joining, Session, proof};
 use crate::time::Instant;
 use crate::wire::{Frame, Hello, Offer, Role, Table};
 use std::collections::VecDeque;
@@ -81,7 +81,7 @@ impl Node {
         if !may_move || session.wants_link() != Some(Role::Primary) {
             return Err(why);
         }
-        session.lose(self.now, why);
+        session.lose(why);
         self.dirty.insert(session_id);
         if let Some(connector) = self.connectors.get_mut(&connector) {
             connector.seek_again(self.now);
@@ -101,7 +101,7 @@ impl Node {
             current.filter(|&session| self.may_join(session)).and_then(|id| self.sessions.get(&id))
         {
             let offer = if session.attached {
-                let proof = proof(self.hash.as_ref(), &session.secret, &exporter, true);
+                let proof = proof(self.hash.as_ref(), Claim::Has, &session.secret, &exporter, true);
                 Offer::Existing { table: session.table(), proof }
             } else {
                 Offer::Fresh { secret: session.secret }
@@ -254,7 +254,7 @@ impl Node {
         let Some(session) = self.sessions.get_mut(&session_id) else { return };
         if let Err(why) = session.check_table(table) {
             let (node, sid) = (session.peer, session.sid);
-            session.lose(self.now, why.clone());
+            session.lose(why.clone());
             self.dirty.insert(session_id);
             self.note_end(node, session_id);
             return self.answer_gone(id, sid, true);
@@ -381,12 +381,12 @@ impl Node {
         let Some(session) = self.sessions.get_mut(&session_id) else { return };
         if let Err(why) = session.check_table(table) {
             let sid = session.sid;
-            session.lose(self.now, why);
+            session.lose(why);
             self.dirty.insert(session_id);
             self.note_end(node, session_id);
             return self.answer_gone(id, sid, true);
         }
-        let proof = proof(self.hash.as_ref(), &session.secret, &exporter, false);
+        let proof = proof(self.hash.as_ref(), Claim::Has, &session.secret, &exporter, false);
         let frame = Frame::Attach { sid: session.sid, table: session.table(), proof };
         self.say(id, &frame);
         self.attach(session_id, id, table);
@@ -398,8 +398,8 @@ impl Node {
     fn answer_gone(&mut self, id: LinkId, sid: Sid, and_leave: bool) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
         let ended = self.pairs.get(&node).and_then(|pair| pair.ended.iter().find(|ended| ended.sid == sid));
-        let proof =
-            ended.map(|ended| gone_proof(self.hash.as_ref(), &ended.secret, &exporter, ended.is_arbiter));
+        let proof = ended
+            .map(|ended| proof(self.hash.as_ref(), Claim::Had, &ended.secret, &exporter, ended.is_arbiter));
         let code = ended.map_or(Code::Lost, |ended| ended.code);
         let frame = Frame::Gone { sid, code: code as u16, proof };
         if and_leave {
@@ -451,7 +451,7 @@ impl Node {
     ) -> Result<()> {
         let Some(session) = self.sessions.get_mut(&session) else { return Ok(()) };
         let node = session.peer;
-        let right = gone_proof(self.hash.as_ref(), &session.secret, exporter, !session.is_arbiter);
+        let right = proof(self.hash.as_ref(), Claim::Had, &session.secret, exporter, !session.is_arbiter);
         let proven = given.is_some_and(|given| crate::crypto::equal_in_constant_time(&right, given));
         if given.is_some() && !proven {
             return Err(Error::new(Code::BadProof, format!("GONE from {node}: the proof is wrong")));

@@ -12,26 +12,29 @@ use crate::time::Instant;
 use crate::wire::{Hello, Role, Table};
 use bytes::BytesMut;
 
-/// What a proof says: the end with this role has the secret, on the link with this exporter.
-pub(crate) fn proof(
-    hash: &dyn KeyedHash,
-    secret: &[u8; 32],
-    exporter: &[u8; 32],
-    by_arbiter: bool,
-) -> [u8; 32] {
-    let role: &[u8] = if by_arbiter { b"arbiter" } else { b"other" };
-    hash.keyed_hash(secret, &[b"clerver attach", exporter, role])
+/// What a proof says of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The end with this role has it.
+    Has,
+    /// It had it: what goes with GONE.
+    Had,
 }
 
-/// What goes with GONE: the end with this role had the session.
-pub(crate) fn gone_proof(
+/// A claim of the end with this role, on the link with this exporter (S5).
+pub(crate) fn proof(
     hash: &dyn KeyedHash,
+    claim: Claim,
     secret: &[u8; 32],
     exporter: &[u8; 32],
     by_arbiter: bool,
 ) -> [u8; 32] {
+    let label: &[u8] = match claim {
+        Claim::Has => b"clerver attach",
+        Claim::Had => b"clerver gone",
+    };
     let role: &[u8] = if by_arbiter { b"arbiter" } else { b"other" };
-    hash.keyed_hash(secret, &[b"clerver gone", exporter, role])
+    hash.keyed_hash(secret, &[label, exporter, role])
 }
 
 /// A link on its way into a session.
@@ -55,7 +58,7 @@ impl Session {
         exporter: &[u8; 32],
         given: &[u8; 32],
     ) -> Result<()> {
-        if equal_in_constant_time(&proof(hash, &self.secret, exporter, !self.is_arbiter), given) {
+        if equal_in_constant_time(&proof(hash, Claim::Has, &self.secret, exporter, !self.is_arbiter), given) {
             return Ok(());
         }
         let what = format!("attach a link to the session with {}: the proof is wrong", self.peer);

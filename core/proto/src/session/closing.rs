@@ -106,7 +106,7 @@ impl Session {
         }
         if closing.deadline <= now {
             let what = format!("close the session with {}: not everything was delivered in time", self.peer);
-            self.lose(now, Error::new(Code::Timeout, what));
+            self.lose(Error::new(Code::Timeout, what));
         }
     }
 
@@ -151,10 +151,10 @@ impl Session {
             return self.end_closed(now);
         }
         let code = if code == Code::Discontinuity { code } else { Code::Lost };
-        self.lose(
-            now,
-            Error::new(code, format!("session with {}: the peer does not have it any more", self.peer)),
-        );
+        self.lose(Error::new(
+            code,
+            format!("session with {}: the peer does not have it any more", self.peer),
+        ));
     }
 
     /// A newer session of the same pair exists (S4).
@@ -162,7 +162,7 @@ impl Session {
         self.sweep(now, Code::Lost, false);
         if !self.state.is_final() {
             let what = format!("session with {}: the peer forgot it and made a new one", self.peer);
-            self.lose(now, Error::new(Code::Lost, what));
+            self.lose(Error::new(Code::Lost, what));
         }
     }
 
@@ -174,7 +174,7 @@ impl Session {
         let ttl = self.liveness.ttl.as_millis();
         let what =
             format!("session with {}: no sign of life came back for 80 % of its TTL of {ttl} ms", self.peer);
-        self.lose(now, Error::new(Code::Lost, what));
+        self.lose(Error::new(Code::Lost, what));
         if self.canary == Some(Canary::SweepAtLeaseEnd) {
             self.sweep(now, Code::Lost, true);
         }
@@ -192,7 +192,7 @@ impl Session {
         if !self.swept {
             self.swept = true;
             self.objects.sweep(now, code, contact_lost);
-            self.settle_objects(now);
+            self.settle_objects();
         }
     }
 
@@ -207,7 +207,7 @@ impl Session {
     }
 
     /// Continuity is broken.
-    pub(crate) fn lose(&mut self, now: Instant, cause: Error) {
+    pub(crate) fn lose(&mut self, cause: Error) {
         if self.state.is_final() {
             return;
         }
@@ -228,7 +228,6 @@ impl Session {
             self.effects.push_back(Effect::Gone(id, cause.code, cause.clone()));
         }
         self.closing = None;
-        let _ = now;
     }
 
     fn cancel_running(&mut self) {

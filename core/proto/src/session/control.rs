@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Acts on what the objects ask for.
-    pub(crate) fn settle_objects(&mut self, _now: Instant) {
+    pub(crate) fn settle_objects(&mut self) {
         while let Some(effect) = self.objects.poll() {
             match effect {
                 object::Effect::Run { object, kind, action } => {

@@ -18,7 +18,7 @@ mod table;
 mod transmit;
 mod values;
 
-pub(crate) use attach::{Joining, gone_proof, proof};
+pub(crate) use attach::{Claim, Joining, proof};
 pub(crate) use liveness::agree;
 
 use crate::error::{Code, Error, Result};
@@ -284,7 +284,7 @@ impl Session {
                 Change::Openable => self.event(SessionEvent::Openable),
             }
         }
-        self.settle_objects(now);
+        self.settle_objects();
         self.settle_touches(now);
         self.check_closed(now);
         Ok(())

@@ -128,3 +128,20 @@ fn a_call_that_a_close_cut_short_has_an_outcome() {
     assert_eq!(world.state(0, a), SessionState::Closed);
     assert_eq!(world.nodes[0].call_outcome(a, call).unwrap(), Outcome::Unknown);
 }
+
+#[test]
+fn a_failure_that_nobody_read_counts_in_the_report_of_the_loss() {
+    let mut world = world();
+    let [a, b] = world.connect();
+    world.offer_echo(1);
+    let call = world.call_echo(0, a);
+    let why = Error::new(Code::CallFailed, "no");
+    world.command(1, |node, now| node.call_fail(now, b, call, why)).unwrap();
+    world.finish_call(1, b, call);
+    world.reachable = false;
+    world.cut_all();
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.state(0, a), SessionState::Lost);
+    assert_eq!(world.nodes[0].call_outcome(a, call).unwrap(), Outcome::Reply);
+    assert_eq!(world.receive(0, a, call).unwrap_err().code, Code::CallFailed);
+}

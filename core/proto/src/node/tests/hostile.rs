@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::limits::{FRAME_BYTES_MAX, SessionLimits};
-use crate::wire::Decoder;
 use crate::wire::header::{Header, Purpose};
+use crate::wire::{Decoder, Hello, Offer, Table};
 
 /// The codes with which a node refused links.
 fn refusals(world: &World, who: usize) -> Vec<Code> {
@@ -126,4 +126,54 @@ fn more_early_pieces_than_anybody_needs_cost_the_link_and_no_memory() {
     world.inject(1, link, &[piece(8192)]);
     assert_eq!((refusals(&world, 1), world.info(1, b).links), (vec![Code::Protocol], 0));
     assert_eq!(world.nodes[1].counters().buffered, 8192, "what was refused is not kept");
+}
+
+/// A session that ended, and HELLOs with which the end `from` may bring another link.
+fn ended_session(from: usize) -> (World, crate::id::Sid, u64, Hello) {
+    let mut world = world();
+    let [a, b] = world.connect();
+    let (sid, n) = (world.nodes[1].sessions[&b].sid, world.nodes[1].sessions[&b].n);
+    let mut hello = *world.nodes[from].links.values().next().expect("a link").mine.clone();
+    hello.binding = world.nodes[from].binding(&[77; 32], true);
+    (hello.link_counter, hello.for_session) = (999, None);
+    world.command(0, |node, now| node.session_close(now, a, Duration::from_secs(5))).unwrap();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.state(1, b), SessionState::Closed);
+    world.held = Some(vec![]);
+    (world, sid, n, hello)
+}
+
+/// Brings a link to `to`, says this on it, and answers what came back.
+fn say_on_a_fresh_link(world: &mut World, to: usize, hello: Hello, frame: Frame) -> Vec<Frame> {
+    let link = LinkId(77);
+    world.handle(to, Input::LinkUp { link, info: accepted(HostId([2 - to as u8; 32]), [77; 32]) });
+    world.handle(to, Input::Writable { link, bytes: 1 << 20 });
+    world.inject(to, link, &[Frame::Hello(Box::new(hello)), frame]);
+    let mut decoder = Decoder::default();
+    for (_, _, bytes) in world.held.take().unwrap_or_default() {
+        decoder.push(bytes);
+    }
+    std::iter::from_fn(|| decoder.next(FRAME_BYTES_MAX).expect("a frame")).collect()
+}
+
+#[test]
+fn an_attach_to_a_session_that_ended_is_answered_by_its_end() {
+    let (mut world, sid, _, hello) = ended_session(1);
+    let frame = Frame::Attach { sid, table: Table::default(), proof: [0; 32] };
+    let answers = say_on_a_fresh_link(&mut world, 0, hello, frame);
+    let is_told = |frame: &Frame| matches!(frame, Frame::Gone { sid: of, proof: Some(_), .. } if *of == sid);
+    assert!(answers.iter().any(is_told), "{answers:?}");
+}
+
+#[test]
+fn a_sid_that_ended_is_not_adopted_again_whatever_its_number() {
+    let (mut world, sid, n, hello) = ended_session(0);
+    let before = world.nodes[1].sessions().len();
+    let frame = Frame::Session { sid, n: n + 1, offer: Offer::Fresh { secret: [3; 32] } };
+    let answers = say_on_a_fresh_link(&mut world, 1, hello, frame);
+    assert!(
+        answers.iter().any(|frame| matches!(frame, Frame::Gone { sid: of, .. } if *of == sid)),
+        "{answers:?}"
+    );
+    assert_eq!(world.nodes[1].sessions().len(), before);
 }
