@@ -2,6 +2,7 @@
 
 use super::{Verdict, ensure};
 use crate::world::Pid;
+use clerver_proto::error::Code;
 use clerver_proto::id::{NodeId, SessionId, Sid};
 use clerver_proto::node::{SessionEvent, SessionState};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub(crate) struct View {
     pub certain: bool,
     /// The report of its end came.
     pub reported: bool,
+    /// It was given up for another node at its address, as the application wished (`any_node`).
+    pub moved: bool,
     /// The application closed it here.
     pub closed_here: bool,
     /// When it became final.
@@ -131,9 +134,10 @@ impl Sessions {
                     view.knew_at.get_or_insert(now);
                 }
             }
-            SessionEvent::Lost(_) | SessionEvent::Closed(_) => {
+            SessionEvent::Lost(report) | SessionEvent::Closed(report) => {
                 ensure!(!view.reported, I10, "session {session} of process {pid} ended twice");
                 view.reported = true;
+                view.moved = report.cause.code == Code::WrongNode;
                 view.knew_at.get_or_insert(now);
             }
             _ => {}
@@ -149,7 +153,12 @@ impl Sessions {
     /// No session that was there is at its end now (I16).
     pub(crate) fn untouched(&self, pid: Pid, before: &[(SessionId, SessionState)]) -> Verdict {
         for (session, state) in before {
-            let now = self.get(pid, *session).map(|view| view.state);
+            let view = self.get(pid, *session);
+            let now = view.map(|view| view.state);
+            // The HELLO was genuine, and that is all such a move takes.
+            if view.is_some_and(|view| view.moved) {
+                continue;
+            }
             ensure!(
                 state.is_final() || *state == SessionState::Registering || now.is_some_and(|s| !s.is_final()),
                 I16,

@@ -72,6 +72,7 @@ impl World {
             state: SessionState::Registering,
             certain: false,
             reported: false,
+            moved: false,
             closed_here: false,
             final_at: None,
             knew_at: None,
