@@ -19,8 +19,9 @@ pub mod tls;
 pub mod trust;
 
 pub use api::{
-    Call, CallContext, Channel, CloseReport, ConnectOptions, DrainReport, Kind, ListenOptions, LogLevel,
-    Node, NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered, Wait,
+    Call, CallContext, Channel, CloseReport, ConnectOptions, DescriptorKind, DrainReport, Kind,
+    ListenOptions, LogLevel, Node, NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered,
+    Wait,
 };
 pub use clerver_proto::error::{Class, Code, Error, Result};
 pub use clerver_proto::id::{ChannelId, HostId, NodeId, ObjectId, SessionId, Sid};

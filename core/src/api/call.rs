@@ -114,6 +114,14 @@ impl Call {
         Err(error)
     }
 
+    /// From now on [`crate::api::NodeEvent::Readable`] with this token tells when a part of the reply, or its
+    /// end, came; the first one comes at once. Take with a wait of zero until `TIMEOUT` after each.
+    ///
+    /// Errors: `HANDLE` when the session is over and forgotten.
+    pub fn watch(&self, token: u64) -> Result<()> {
+        self.0.session.watch_channel(self.0.call, token)
+    }
+
     /// Gives up: the handler is told, and `receive` answers `CANCELLED`. Does not block; without effect after
     /// the end.
     pub fn cancel(&self) {

@@ -1,6 +1,6 @@
 //! Channels: ordered, reliable, flow-controlled, two-way sequences of messages or bytes inside a session.
 
-use super::{Session, Wait, timed_out};
+use super::{DescriptorKind, Session, Wait, timed_out};
 use crate::engine::{Blocking, Slot, deadline, now};
 use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
@@ -8,7 +8,9 @@ use clerver_proto::id::ChannelId;
 use clerver_proto::node::ChannelReport;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes that `receive` takes from a channel of bytes at once.
 const RECEIVE_BYTES: usize = 64 * 1024;
@@ -19,6 +21,8 @@ struct Inner {
     name: String,
     is_bytes: bool,
     slot: Slot,
+    /// A bridge has the channel now, and releases it.
+    is_bridged: AtomicBool,
 }
 
 /// One channel of a session. Clones are the same channel; dropping the last one releases it: what was written
@@ -36,7 +40,8 @@ impl fmt::Debug for Channel {
 
 impl Channel {
     pub(super) fn new(session: Session, id: ChannelId, name: String, is_bytes: bool, slot: Slot) -> Channel {
-        Channel(Arc::new(Inner { session, id, name, is_bytes, slot }))
+        let is_bridged = AtomicBool::new(false);
+        Channel(Arc::new(Inner { session, id, name, is_bytes, slot, is_bridged }))
     }
 
     /// The channel's number within its session, the same at both ends.
@@ -108,7 +113,8 @@ impl Channel {
         self.receive_up_to(RECEIVE_BYTES, wait)
     }
 
-    fn receive_up_to(&self, bytes_max: usize, wait: Wait) -> Result<Bytes> {
+    /// As [`Channel::receive`], with at most `bytes_max` of a channel of bytes; messages come whole.
+    pub fn receive_up_to(&self, bytes_max: usize, wait: Wait) -> Result<Bytes> {
         self.0.session.engine().block(
             Blocking { bell: &self.0.slot.readable, session: Some(self.0.session.id()), wait },
             || timed_out(&self.doing("receive on"), wait),
@@ -123,10 +129,55 @@ impl Channel {
     ///
     /// Errors: `AGAIN` nothing is there yet; otherwise as [`Channel::receive`].
     pub fn try_receive(&self) -> Result<Bytes> {
+        self.try_receive_up_to(RECEIVE_BYTES)
+    }
+
+    /// As [`Channel::try_receive`], with at most `bytes_max` of a channel of bytes; messages come whole.
+    pub fn try_receive_up_to(&self, bytes_max: usize) -> Result<Bytes> {
         let engine = self.0.session.engine();
-        engine.change(|shard, now| {
-            shard.node.channel_receive(now, self.0.session.id(), self.0.id, RECEIVE_BYTES)
-        })
+        engine.change(|shard, now| shard.node.channel_receive(now, self.0.session.id(), self.0.id, bytes_max))
+    }
+
+    /// From now on events of the node, [`crate::api::NodeEvent::Readable`] and `Writable` with this token, tell
+    /// when something changed here; the first ones come at once. Take, or send, until `AGAIN` after each: the
+    /// next event comes only then. For programs that wait for everything at the node's event descriptor.
+    ///
+    /// Errors: `HANDLE` when the session is over and forgotten.
+    pub fn watch(&self, token: u64) -> Result<()> {
+        self.0.session.watch_channel(self.0.id, token)
+    }
+
+    /// Gives the channel back now, for all clones of the handle: threads that wait on it get `HANDLE`.
+    pub fn close(&self) {
+        let (session, slot) = (self.0.session.id(), &self.0.slot);
+        if self.0.session.engine().is_forked() || self.0.is_bridged.load(Ordering::Acquire) {
+            return;
+        }
+        self.0.session.engine().with_shard(|shard, now, batch| {
+            // An error means that the session has forgotten the channel already.
+            let _ = shard.node.channel_release(now, session, self.0.id);
+            batch.bells.extend([Arc::clone(&slot.readable), Arc::clone(&slot.writable)]);
+        });
+    }
+
+    /// Turns a channel of bytes into one end of a plain connected socket, for code that knows only
+    /// descriptors: read, write, poll and stdio work on it, closing it ends the channel, and shutting its
+    /// writing side down ends this direction only. It blocks until the program says otherwise, and is closed on
+    /// exec. When the session is lost or the peer breaks off, its reader gets `ECONNRESET`, never a clean end.
+    ///
+    /// The descriptor keeps the session open, as a handle does; other handles of this channel are of no use
+    /// any more. A caller-driven node carries its bytes in `run_once` alone.
+    ///
+    /// Errors: `STATE` a channel of messages; `SYSTEM` no more descriptors; `HANDLE`.
+    pub fn into_descriptor(self, kind: DescriptorKind) -> Result<OwnedFd> {
+        if !self.0.is_bytes || self.0.is_bridged.load(Ordering::Acquire) {
+            let what =
+                format!("{} as a descriptor: it carries messages, or is one already", self.doing("use"));
+            return Err(Error::new(Code::State, what).with_remedy("open it with bytes: true"));
+        }
+        let made = self.0.session.engine().bridge(self.0.session.id(), self.0.id, kind)?;
+        self.0.is_bridged.store(true, Ordering::Release);
+        Ok(made)
     }
 
     /// This end sends no more: the peer reads the rest and then `END`. Reading goes on. Does not block.
@@ -172,7 +223,7 @@ impl Channel {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.session.engine().is_forked() {
+        if self.session.engine().is_forked() || self.is_bridged.load(Ordering::Acquire) {
             return;
         }
         let session = self.session.id();

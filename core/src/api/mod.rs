@@ -18,7 +18,7 @@ mod object;
 mod service;
 mod session;
 
-pub use crate::engine::{LogLevel, NodeEvent, SessionEvent};
+pub use crate::engine::{DescriptorKind, LogLevel, NodeEvent, SessionEvent};
 pub use call::Call;
 pub use channel::Channel;
 pub use node::{CloseReport, ConnectOptions, DrainReport, ListenOptions, Node, Undelivered};

@@ -271,21 +271,13 @@ impl Node {
         let bell = engine.event_bell();
         let over = || timed_out("wait for an event of the node", wait);
         let blocking = Blocking { bell: &bell, session: None, wait };
-        engine.block(blocking, over, |shard, _, batch| {
-            let event = shard.events.pop();
-            batch.has_events |= event.is_some();
-            event.map(Ok)
-        })
+        engine.block(blocking, over, |shard, _, batch| shard.next_event(batch).map(Ok))
     }
 
     /// Takes an event of the node if one waits. Does not block.
     pub fn try_next_event(&self) -> Option<NodeEvent> {
         self.engine().check_process().ok()?;
-        self.engine().with_shard(|shard, _, batch| {
-            let event = shard.events.pop();
-            batch.has_events |= event.is_some();
-            event
-        })
+        self.engine().with_shard(|shard, _, batch| shard.next_event(batch))
     }
 
     /// A descriptor for `poll` and the like, level-triggered: readable while events of the node wait or, in

@@ -1,16 +1,17 @@
 //! Sessions: the virtual connection with one peer, which outlives every link it runs on.
 
-use super::{Call, Channel, Payload, SessionEvent, Wait, timed_out};
+use super::{Call, Channel, DescriptorKind, Payload, SessionEvent, Wait, timed_out};
 use crate::engine::{Batch, Bell, Blocking, Engine, Shard, deadline, is_inline, now};
 use bytes::{Bytes, BytesMut};
 use clerver_proto::error::{Code, Error, Result};
-use clerver_proto::id::{NodeId, ObjectId, SessionId, Sid};
+use clerver_proto::id::{ChannelId, NodeId, ObjectId, SessionId, Sid};
 use clerver_proto::node::{CallOptions, ChannelOptions, LossReport, SessionInfo, SessionState};
 use clerver_proto::object::{ObjectInfo, TaskRecord};
 use clerver_proto::time::Instant;
 use clerver_proto::wire::header::Purpose;
 use std::any::Any;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -195,6 +196,45 @@ impl Session {
         });
         let (channel, slot) = channel?;
         Ok(Channel::new(self.clone(), channel, options.name, options.bytes, slot))
+    }
+
+    pub(super) fn watch_channel(&self, channel: ChannelId, token: u64) -> Result<()> {
+        let id = self.0.id;
+        self.0.engine.check_process()?;
+        self.0.engine.with_shard(|shard, _, batch| {
+            shard.check_open()?;
+            shard.watch_channel(id, channel, token, batch)
+        })
+    }
+
+    /// From now on [`crate::api::NodeEvent::SessionReady`] with this token tells that the session has events, a
+    /// channel to accept, or its end; the first one comes at once. Take all of them each time. For programs
+    /// that wait for everything at the node's event descriptor.
+    ///
+    /// Errors: `HANDLE` when it is over and forgotten.
+    pub fn watch(&self, token: u64) -> Result<()> {
+        let id = self.0.id;
+        self.0.engine.check_process()?;
+        self.0.engine.with_shard(|shard, _, batch| {
+            shard.check_open()?;
+            shard.watch_session(id, token, batch)
+        })
+    }
+
+    /// Opens a channel of bytes and makes a plain descriptor of it; see [`Channel::into_descriptor`].
+    ///
+    /// Errors: as [`Session::open`] and [`Channel::into_descriptor`].
+    pub fn dial_descriptor(&self, name: &str, kind: DescriptorKind) -> Result<OwnedFd> {
+        let options = ChannelOptions { name: name.to_owned(), bytes: true, bulk: false };
+        self.open_with(options, Some(Duration::ZERO))?.into_descriptor(kind)
+    }
+
+    /// Waits until the peer holds everything that was written here so far, for at most `wait`.
+    ///
+    /// Errors: `TIMEOUT`; `LOST`, `CLOSED`.
+    pub fn drain(&self, wait: Wait) -> Result<()> {
+        self.check_may_wait(wait)?;
+        self.0.engine.drain_session(self.0.id, wait)
     }
 
     /// Opens a channel. Blocks for at most `wait` while too many are open.

@@ -3,6 +3,7 @@
 //! Invariants: `close` returns within its wait and a short bound; what a stuck handler uses is leaked, never
 //! freed.
 
+use super::bridge::closing;
 use super::command::Command;
 use super::driver::Driver;
 use super::event::LogLevel;
@@ -60,6 +61,28 @@ impl Engine {
         }
     }
 
+    /// Waits until the peer of a session holds what was written, or the time is over.
+    pub(crate) fn drain_session(self: &Arc<Self>, session: SessionId, wait: Option<Duration>) -> Result<()> {
+        let until = clock::deadline(wait);
+        loop {
+            let (state, left) = self.change(|shard, _| {
+                let info = shard.node.session_info(session)?;
+                Ok((info.state, shard.node.undelivered(session).unwrap_or_default().len()))
+            })?;
+            if left == 0 {
+                return Ok(());
+            }
+            let what = format!("drain session {session}: {left} channels are not delivered");
+            if state.is_final() {
+                return Err(Error::new(Code::Lost, what));
+            }
+            if clock::now() >= until {
+                return Err(Error::new(Code::Timeout, what));
+            }
+            self.pause(until)?;
+        }
+    }
+
     /// Channels of open sessions whose data the peer does not hold yet, released ones too.
     fn undelivered(self: &Arc<Self>) -> Vec<Leftover> {
         self.with_shard(|shard, _, _| {
@@ -105,7 +128,11 @@ impl Engine {
         if !self.begin_close(until) {
             return Ok(Closed::default());
         }
+        let cut_at = until - wait / 5;
         while clock::now() < until && !self.is_quiet() {
+            if clock::now() >= cut_at {
+                self.close_bridges(closing::CUT);
+            }
             // A peer, or a connect on its way, may have made another one.
             self.close_sessions(until, false);
             if self.pause(until).is_err() {
@@ -129,6 +156,13 @@ impl Engine {
         Ok(closed)
     }
 
+    /// Tells the bridges how far the close has come.
+    fn close_bridges(&self, stage: u8) {
+        if self.closing.swap(stage, Ordering::AcqRel) != stage {
+            self.post(Command::PumpAll);
+        }
+    }
+
     /// Asks every session to end; false when the node is closing or closed already.
     fn begin_close(self: &Arc<Self>, until: Instant) -> bool {
         self.post(Command::StopListening);
@@ -146,6 +180,7 @@ impl Engine {
             true
         });
         if is_first {
+            self.close_bridges(closing::FINISH);
             self.close_sessions(until, true);
         }
         is_first
@@ -170,6 +205,10 @@ impl Engine {
     fn close_sessions(self: &Arc<Self>, until: Instant, is_first: bool) {
         self.with_shard(|shard, now, batch| {
             for session in shard.node.sessions() {
+                // What is on its way through a bridge goes first, or its end would look like the whole.
+                if shard.hubs.get(&session).is_some_and(|hub| hub.bridges > 0) {
+                    continue;
+                }
                 for handle in 0..HANDLES_MAX {
                     let state = shard.node.session_info(session).map(|info| info.state);
                     let ends = state.is_ok_and(|state| state == SessionState::Closing || state.is_final());
@@ -214,6 +253,7 @@ impl Engine {
             let ended = |session| shard.node.session_info(session).map_or(true, |info| info.state.is_final());
             shard.node.sessions().into_iter().all(ended)
                 && shard.payloads.is_empty()
+                && shard.hubs.values().all(|hub| hub.bridges == 0)
                 && shard.links.values().all(|link| link.is_quiet())
         });
         // A link that was cut off before its peer has read all would take the rest with it.

@@ -1,5 +1,6 @@
 //! What other threads ask of the one that drives a shard's sockets.
 
+use super::bridge::Bridge;
 use super::link::Link;
 use super::service::IncomingCall;
 use clerver_proto::error::{Error, Result};
@@ -31,6 +32,12 @@ pub(crate) enum Command {
     Failed(LinkId, Error),
     /// Run this handler on the driving thread.
     Run(Arc<IncomingCall>),
+    /// A channel became a descriptor.
+    Bridge(Box<Bridge>),
+    /// Its channel is ready.
+    Pump(usize),
+    /// The node closes.
+    PumpAll,
     /// Look at the flags of the engine.
     Look,
     /// Panic.

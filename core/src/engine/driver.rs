@@ -7,6 +7,7 @@
 //! link, when its source is taken out of the map; the alarm is set again at the end of each turn.
 
 use super::accept::{Door, Listener, SourceRates};
+use super::bridge::Bridge;
 use super::command::Command;
 use super::dial::{Connecting, Dial};
 use super::event::LogLevel;
@@ -47,6 +48,8 @@ pub(super) enum Source {
     /// All was sent; the peer's last bytes are thrown away, because closing before they came would cut off
     /// ours.
     Lingering(Arc<Link>),
+    /// A local connection of the program, which is carried to and from a channel.
+    Bridge(Box<Bridge>),
 }
 
 /// Deadlines of the driver itself.
@@ -89,6 +92,8 @@ pub(crate) struct Driver {
     lingering: usize,
     pub(super) cipher: Vec<u8>,
     pub(super) plain: BytesMut,
+    /// For what bridges read.
+    pub(super) piece: Vec<u8>,
     next_token: usize,
 }
 
@@ -109,6 +114,7 @@ impl Driver {
             lingering: 0,
             cipher: Vec::with_capacity(RECEIVE_BYTES),
             plain: BytesMut::with_capacity(RECEIVE_BYTES),
+            piece: Vec::new(),
             next_token: FIRST_TOKEN,
         })
     }
@@ -199,6 +205,7 @@ impl Driver {
                 }
             }
             Some(Source::Lingering(_)) => self.linger(event.token),
+            Some(Source::Bridge(_)) => self.pump(engine, event.token),
             // It was closed by an earlier event of the same turn.
             None => {}
         }
@@ -224,6 +231,9 @@ impl Driver {
             // It answers for its own panics; what is left is a destructor of the program.
             Command::Run(call) if may_run => drop(catch_unwind(AssertUnwindSafe(|| call.run()))),
             Command::Run(call) => engine.defer_call(call),
+            Command::Bridge(bridge) => self.install_bridge(engine, bridge),
+            Command::Pump(token) => self.pump(engine, token),
+            Command::PumpAll => self.pump_all(engine),
             Command::Look => {}
             #[cfg(test)]
             Command::Panic => panic!("as the test wants"),
@@ -316,9 +326,13 @@ impl Driver {
     pub(super) fn clear(&mut self) {
         let tokens: Vec<usize> = self.sources.keys().copied().collect();
         for token in tokens {
-            if let Some(Source::Link(link)) = self.remove(token) {
-                link.end();
-                link.cut();
+            match self.remove(token) {
+                Some(Source::Link(link)) => {
+                    link.end();
+                    link.cut();
+                }
+                Some(Source::Bridge(bridge)) => bridge.cut(),
+                _ => {}
             }
         }
         self.door = Door::default();
@@ -335,6 +349,7 @@ impl AsRawFd for Source {
             Source::Connecting(connecting) => connecting.as_raw_fd(),
             Source::Handshake(handshake) => handshake.as_raw_fd(),
             Source::Link(link) | Source::Lingering(link) => link.as_raw_fd(),
+            Source::Bridge(bridge) => bridge.as_raw_fd(),
         }
     }
 }

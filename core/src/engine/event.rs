@@ -92,6 +92,21 @@ pub enum NodeEvent {
         /// What.
         text: String,
     },
+    /// A watched channel or call has something to take, or its end: take until `AGAIN`.
+    Readable {
+        /// What the program gave to `watch`.
+        token: u64,
+    },
+    /// A watched channel has room, or its end.
+    Writable {
+        /// What the program gave to `watch`.
+        token: u64,
+    },
+    /// A watched session has events, a channel to accept, or its end.
+    SessionReady {
+        /// What the program gave to `watch`.
+        token: u64,
+    },
     /// The queue was full: this many older events were dropped before this one.
     Dropped(u64),
 }

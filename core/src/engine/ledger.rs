@@ -6,6 +6,7 @@
 use super::event::{LogLevel, NodeEvent, SessionEvent};
 use super::service::Running;
 use super::shard::{Batch, CallWork, Chore, Connecting, ObjectWork, Shard, not_run};
+use super::watch::Ready;
 use clerver_proto::error::Code;
 use clerver_proto::id::{ChannelId, LinkId, NodeId, SessionId};
 use clerver_proto::node::{CallRequest, Event, LossReport, SessionEvent as Told, SessionState};
@@ -141,16 +142,8 @@ impl Shard {
             Told::PeerDrains => self.tell_session(session, SessionEvent::PeerDrains, batch),
             Told::Opened(channel) => self.tell_session(session, SessionEvent::Opened(channel), batch),
             Told::Openable => self.tell_session(session, SessionEvent::Openable, batch),
-            Told::Readable(channel) => {
-                if let Some(slot) = self.hubs.get(&session).and_then(|hub| hub.slots.get(&channel)) {
-                    batch.bells.push(Arc::clone(&slot.readable));
-                }
-            }
-            Told::Writable(channel) => {
-                if let Some(slot) = self.hubs.get(&session).and_then(|hub| hub.slots.get(&channel)) {
-                    batch.bells.push(Arc::clone(&slot.writable));
-                }
-            }
+            Told::Readable(channel) => self.ring(session, Ready::Readable(channel), batch),
+            Told::Writable(channel) => self.ring(session, Ready::Writable(channel), batch),
             Told::Call(request) => self.note_call(session, request, batch),
             Told::CallCancelled(call) => {
                 if let Some(running) = self.running.get(&(session, call)) {
@@ -193,10 +186,11 @@ impl Shard {
         why: String,
         batch: &mut Batch,
     ) {
-        let hub = self.hub(session);
-        hub.state = to;
-        if to.is_final() {
-            hub.ring_all(batch);
+        self.hub(session).state = to;
+        if to.is_final()
+            && let Some(hub) = self.hubs.get(&session)
+        {
+            hub.ring_all(session, &mut self.ready, batch);
         }
         let line = format!("session {session}: {} -> {}: {why}", from.name(), to.name());
         batch.lines.push((LogLevel::Info, line));
@@ -235,9 +229,8 @@ impl Shard {
     }
 
     fn tell_session(&mut self, session: SessionId, event: SessionEvent, batch: &mut Batch) {
-        let hub = self.hub(session);
-        hub.events.push(event);
-        batch.bells.push(Arc::clone(&hub.bell));
+        self.hub(session).events.push(event);
+        self.ring(session, Ready::Session, batch);
     }
 
     fn note_call(&mut self, session: SessionId, request: Box<CallRequest>, batch: &mut Batch) {

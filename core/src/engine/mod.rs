@@ -15,6 +15,7 @@
 
 mod accept;
 mod alarm;
+mod bridge;
 mod clock;
 mod closing;
 mod command;
@@ -25,6 +26,7 @@ mod event;
 mod handshake;
 mod ledger;
 mod link;
+mod local_pair;
 mod log;
 mod object;
 mod pace;
@@ -33,6 +35,7 @@ mod service;
 mod shard;
 mod start;
 mod tasks;
+mod watch;
 mod workers;
 
 pub(crate) use clock::{deadline, now};
@@ -40,6 +43,7 @@ pub(crate) use closing::Leftover;
 #[cfg(test)]
 pub(crate) use descriptor::in_forked_child;
 pub use event::{LogLevel, NodeEvent, SessionEvent};
+pub use local_pair::DescriptorKind;
 pub(crate) use object::KindCallbacks;
 pub use object::Payload;
 pub(crate) use service::{IncomingCall, Service};
@@ -65,7 +69,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 use workers::{Blocked, Workers};
 
@@ -151,6 +155,8 @@ pub(crate) struct Engine {
     is_stopping: AtomicBool,
     /// Nobody reads the mail any more.
     has_ended: AtomicBool,
+    /// How far the close has come, for bridges.
+    closing: AtomicU8,
     /// Links that wait for their peer's goodbye, as the driver last said.
     lingering: AtomicUsize,
     driver_ended: Mutex<bool>,
@@ -404,7 +410,7 @@ impl Engine {
     pub(crate) fn show_events(&self) {
         // The state is read inside this lock, so of two threads the later shows what is true last.
         let mut raised = self.event_fd_raised.lock();
-        let has_events = !self.shard.lock().events.is_empty();
+        let has_events = self.shard.lock().has_events();
         if has_events != *raised {
             *raised = has_events;
             if has_events { self.event_fd.raise() } else { self.event_fd.lower() }

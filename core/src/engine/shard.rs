@@ -13,6 +13,7 @@ use super::link::Link;
 use super::object::{KindCallbacks, SharedPayload};
 use super::service::{Running, Service};
 use super::tasks::object_task;
+use super::watch::{ReadyQueue, Watcher};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
 use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
@@ -33,6 +34,7 @@ const LINKS_COMPARED: usize = 16;
 pub(crate) struct Slot {
     pub(crate) readable: Bell,
     pub(crate) writable: Bell,
+    pub(super) watcher: Watcher,
 }
 
 /// What applications know of one session.
@@ -45,6 +47,10 @@ pub(crate) struct Hub {
     pub(crate) slots: BTreeMap<ChannelId, Slot>,
     /// Handles that the application holds, clones counted once.
     pub(crate) handles: usize,
+    /// Of them, bridges to plain descriptors.
+    pub(super) bridges: usize,
+    /// Token of the program's events about it.
+    pub(super) watched: Option<u64>,
     /// The protocol has no trace of it left.
     pub(crate) is_forgotten: bool,
     /// Bytes of requests that wait for their handlers.
@@ -156,6 +162,7 @@ pub(crate) struct Shard {
     pub(crate) accepted: VecDeque<SessionId>,
     pub(crate) accept_bell: Bell,
     pub(crate) events: EventQueue<NodeEvent>,
+    pub(super) ready: ReadyQueue,
     pub(crate) event_bell: Bell,
     events_max: usize,
     /// Bytes of requests of one session that may wait for their handlers.
@@ -202,6 +209,7 @@ impl Shard {
             accepted: VecDeque::new(),
             accept_bell,
             events: EventQueue::new(events_max),
+            ready: ReadyQueue::new(Arc::clone(&event_bell)),
             event_bell,
             events_max,
             waiting_bytes_max,
@@ -305,6 +313,8 @@ impl Shard {
             bell: Bell::default(),
             slots: BTreeMap::new(),
             handles: 0,
+            bridges: 0,
+            watched: None,
             is_forgotten: false,
             waiting_bytes: Arc::default(),
         })
@@ -374,8 +384,8 @@ impl Shard {
         self.closed = Some(why);
         batch.bells.extend([Arc::clone(&self.accept_bell), Arc::clone(&self.event_bell)]);
         batch.bells.extend(self.connecting.values().map(|connecting| Arc::clone(&connecting.bell)));
-        for hub in self.hubs.values() {
-            hub.ring_all(batch);
+        for (&session, hub) in &self.hubs {
+            hub.ring_all(session, &mut self.ready, batch);
         }
         for (_, payload) in std::mem::take(&mut self.payloads) {
             // Its destructor did not run in time and may yet begin, or something still uses it: better leaked
@@ -383,16 +393,6 @@ impl Shard {
             std::mem::forget(payload);
         }
         (std::mem::take(&mut self.services), std::mem::take(&mut self.kinds))
-    }
-}
-
-impl Hub {
-    /// Wakes everybody who waits for the session or one of its channels.
-    pub(crate) fn ring_all(&self, batch: &mut Batch) {
-        batch.bells.push(Arc::clone(&self.bell));
-        for slot in self.slots.values() {
-            batch.bells.extend([Arc::clone(&slot.readable), Arc::clone(&slot.writable)]);
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use openssl::rand::rand_bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Threads that look names up.
@@ -133,6 +133,7 @@ impl Engine {
             log: log::Log::default(),
             is_stopping: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
+            closing: AtomicU8::new(super::bridge::closing::NO),
             lingering: AtomicUsize::new(0),
             driver_ended: Mutex::new(false),
             driver_ended_bell: Condvar::new(),

@@ -112,6 +112,15 @@ impl Node {
         self.settle(id)
     }
 
+    /// One more handle of a session that is not over: it closes one later.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn session_share(&mut self, now: Instant, session: SessionId) -> Result<()> {
+        self.command(now, session)?.shares += 1;
+        Ok(())
+    }
+
     /// Forgets an ended session, with everything that could still be read from it.
     ///
     /// # Errors

@@ -1,0 +1,180 @@
+//! Who is told when a channel or session is ready: threads by bells, programs by events, bridges by mail.
+//!
+//! A program that waits in one place for everything gives a token to `watch` and gets it back in an event of
+//! the node. Like an edge-triggered poll, an event comes when something changed, so its receiver takes until
+//! there is nothing left.
+//!
+//! Invariant: the queue holds each watched thing at most once for each direction, so it is bounded by what is
+//! watched, and nothing of it is ever dropped.
+
+use super::command::Command;
+use super::event::NodeEvent;
+use super::shard::{Batch, Bell, Hub, Shard, Slot};
+use clerver_proto::error::{Code, Error, Result};
+use clerver_proto::id::{ChannelId, SessionId};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Who, besides blocked threads, is told of a channel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Watcher {
+    #[default]
+    Nobody,
+    /// The program, by an event with this token.
+    Program(u64),
+    /// The driver, which pumps the bridge of this token.
+    Bridge(usize),
+}
+
+/// What became ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ready {
+    Readable(ChannelId),
+    Writable(ChannelId),
+    Session,
+}
+
+/// Watched things that are ready, in the order in which they became so.
+#[derive(Debug)]
+pub(crate) struct ReadyQueue {
+    queue: VecDeque<(SessionId, Ready)>,
+    queued: BTreeSet<(SessionId, Ready)>,
+    /// Of those who wait for an event of the node.
+    bell: Bell,
+}
+
+impl ReadyQueue {
+    pub(super) fn new(bell: Bell) -> ReadyQueue {
+        ReadyQueue { queue: VecDeque::new(), queued: BTreeSet::new(), bell }
+    }
+
+    fn push(&mut self, session: SessionId, ready: Ready, batch: &mut Batch) {
+        if self.queued.insert((session, ready)) {
+            self.queue.push_back((session, ready));
+            batch.has_events = true;
+            batch.bells.push(Arc::clone(&self.bell));
+        }
+    }
+
+    fn pop(&mut self) -> Option<(SessionId, Ready)> {
+        let first = self.queue.pop_front()?;
+        self.queued.remove(&first);
+        Some(first)
+    }
+}
+
+impl Slot {
+    /// Wakes everybody who waits for this direction.
+    fn ring(&self, session: SessionId, ready: Ready, queue: &mut ReadyQueue, batch: &mut Batch) {
+        let bell = if matches!(ready, Ready::Writable(_)) { &self.writable } else { &self.readable };
+        batch.bells.push(Arc::clone(bell));
+        match self.watcher {
+            Watcher::Nobody => {}
+            Watcher::Program(_) => queue.push(session, ready, batch),
+            Watcher::Bridge(token) => batch.commands.push(Command::Pump(token)),
+        }
+    }
+}
+
+impl Hub {
+    /// Wakes everybody who waits for the session or one of its channels.
+    pub(super) fn ring_all(&self, session: SessionId, queue: &mut ReadyQueue, batch: &mut Batch) {
+        batch.bells.push(Arc::clone(&self.bell));
+        for (&channel, slot) in &self.slots {
+            slot.ring(session, Ready::Readable(channel), queue, batch);
+            slot.ring(session, Ready::Writable(channel), queue, batch);
+        }
+        if self.watched.is_some() {
+            queue.push(session, Ready::Session, batch);
+        }
+    }
+}
+
+impl Shard {
+    /// A channel became ready: wakes those who wait for it.
+    pub(super) fn ring(&mut self, session: SessionId, ready: Ready, batch: &mut Batch) {
+        let Some(hub) = self.hubs.get(&session) else { return };
+        match ready {
+            Ready::Readable(channel) | Ready::Writable(channel) => {
+                if let Some(slot) = hub.slots.get(&channel) {
+                    slot.ring(session, ready, &mut self.ready, batch);
+                }
+            }
+            Ready::Session => {
+                batch.bells.push(Arc::clone(&hub.bell));
+                if hub.watched.is_some() {
+                    self.ready.push(session, ready, batch);
+                }
+            }
+        }
+    }
+
+    /// From now on this one is told of a channel, besides threads that wait.
+    pub(super) fn set_watcher(&mut self, session: SessionId, channel: ChannelId, watcher: Watcher) {
+        if let Some(slot) = self.hubs.get_mut(&session).and_then(|hub| hub.slots.get_mut(&channel)) {
+            slot.watcher = watcher;
+        }
+    }
+
+    /// From now on the program is told of this channel or call by events; what is ready now is told at once.
+    pub(crate) fn watch_channel(
+        &mut self,
+        session: SessionId,
+        channel: ChannelId,
+        token: u64,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let slot = self.hubs.get_mut(&session).and_then(|hub| hub.slots.get_mut(&channel));
+        let slot = slot.ok_or_else(|| gone(&format!("channel {channel}")))?;
+        slot.watcher = Watcher::Program(token);
+        self.ring(session, Ready::Readable(channel), batch);
+        self.ring(session, Ready::Writable(channel), batch);
+        Ok(())
+    }
+
+    /// From now on the program is told of this session by events; what is ready now is told at once.
+    pub(crate) fn watch_session(&mut self, session: SessionId, token: u64, batch: &mut Batch) -> Result<()> {
+        let hub = self.hubs.get_mut(&session).ok_or_else(|| gone(&format!("session {session}")))?;
+        hub.watched = Some(token);
+        self.ring(session, Ready::Session, batch);
+        Ok(())
+    }
+
+    /// The next event of the node: what is ready goes first, because it is never dropped.
+    pub(crate) fn next_event(&mut self, batch: &mut Batch) -> Option<NodeEvent> {
+        let event = self.next_ready().or_else(|| self.events.pop());
+        batch.has_events |= event.is_some();
+        event
+    }
+
+    fn next_ready(&mut self) -> Option<NodeEvent> {
+        while let Some((session, ready)) = self.ready.pop() {
+            let Some(hub) = self.hubs.get(&session) else { continue };
+            let token = match ready {
+                Ready::Session => hub.watched,
+                Ready::Readable(channel) | Ready::Writable(channel) => {
+                    match hub.slots.get(&channel).map(|slot| slot.watcher) {
+                        Some(Watcher::Program(token)) => Some(token),
+                        _ => None,
+                    }
+                }
+            };
+            let Some(token) = token else { continue };
+            return Some(match ready {
+                Ready::Session => NodeEvent::SessionReady { token },
+                Ready::Readable(_) => NodeEvent::Readable { token },
+                Ready::Writable(_) => NodeEvent::Writable { token },
+            });
+        }
+        None
+    }
+
+    /// Whether the descriptor of the node has something to show.
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty() || !self.ready.queue.is_empty()
+    }
+}
+
+fn gone(what: &str) -> Error {
+    Error::new(Code::Handle, format!("watch {what}: it is over"))
+}
