@@ -23,6 +23,8 @@ pub use api::{
     ListenOptions, LogLevel, Node, NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered,
     Wait,
 };
+pub use engine::process_mark;
+
 pub use clerver_proto::error::{Class, Code, Error, Result};
 pub use clerver_proto::id::{ChannelId, HostId, NodeId, ObjectId, SessionId, Sid};
 pub use clerver_proto::node::{

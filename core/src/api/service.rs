@@ -27,7 +27,8 @@ impl Default for ServiceOptions {
     }
 }
 
-/// One call, as its handler sees it. Valid as long as the handler runs.
+/// One call, as its handler sees it. Of use as long as the handler runs; clones are the same call.
+#[derive(Clone)]
 pub struct CallContext {
     call: Arc<IncomingCall>,
     session: Session,

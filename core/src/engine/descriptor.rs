@@ -122,8 +122,9 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut Vec<u8>) -> io::Result<
     Ok(size)
 }
 
-/// The mark of this process: never 0, and another one in each child of a fork.
-pub(crate) fn process_mark() -> u64 {
+/// The mark of this process: never 0, and a higher one in each child of a fork. For bindings, which keep
+/// handles of their own. Any thread; a load from memory.
+pub fn process_mark() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let Some(page) = fork_page() else { return u64::from(std::process::id()) };
     match page.load(Ordering::Relaxed) {

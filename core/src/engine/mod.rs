@@ -42,6 +42,7 @@ pub(crate) use clock::{deadline, now};
 pub(crate) use closing::Leftover;
 #[cfg(test)]
 pub(crate) use descriptor::in_forked_child;
+pub use descriptor::process_mark;
 pub use event::{LogLevel, NodeEvent, SessionEvent};
 pub use local_pair::DescriptorKind;
 pub(crate) use object::KindCallbacks;
