@@ -28,7 +28,8 @@
  *             after the last call. Callbacks must not throw and must not longjmp out.
  * Fork        The child of a fork may not use the parent's handles (CLV_E_FORKED), and loses nothing of the parent's by
  *             trying; it may open a node of its own. fork and exec at once is always fine: no descriptor is inherited.
- * Signals     The library installs no handler and blocks none. SIGPIPE is never raised by it.
+ * Signals     The library installs no handler and never raises SIGPIPE. Its own threads block all signals; callbacks run
+ *             with the signal mask of the thread that opened the node, so what they start inherits that one.
  * Limits      Names have at most 255 bytes. A message has at most message_bytes_max (an option; 16 MiB by default), a
  *             session so many channels, objects and bytes as its options say. A full queue makes the sender wait, or
  *             answers CLV_E_AGAIN; nothing is dropped silently.

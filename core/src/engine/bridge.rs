@@ -18,7 +18,7 @@ use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, SessionId};
 use mio::Interest;
 use socket2::Socket;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -55,8 +55,10 @@ pub(crate) struct Bridge {
     has_sent_all: bool,
     /// The channel ended, and the program was told.
     has_received_all: bool,
-    /// The peer reads no more: what the program writes is dropped, as TCP does until both are done.
+    /// The peer reads no more: what the program writes is dropped, until both directions are done.
     is_unheard: bool,
+    /// Something was dropped, and the program has to learn of it.
+    has_dropped: bool,
 }
 
 /// One step in one direction.
@@ -88,7 +90,7 @@ impl Bridge {
         for _ in 0..PIECES_PER_TURN {
             let (out, inward) = (self.carry_out(engine, buffer), self.carry_in(engine));
             if self.has_received_all && (self.has_sent_all || self.is_unheard) {
-                return Step::Over(Ending::Done);
+                return Step::Over(if self.has_dropped { Ending::ChannelCut } else { Ending::Done });
             }
             match (out, inward) {
                 (Step::Over(ending), _) | (_, Step::Over(ending)) => return Step::Over(ending),
@@ -120,6 +122,7 @@ impl Bridge {
             }
         }
         if self.is_unheard {
+            self.has_dropped = true;
             self.outbound.clear();
             return Step::Progress;
         }
@@ -130,21 +133,21 @@ impl Bridge {
                 Step::Progress
             }
             Err(error) if error.code == Code::Again => Step::Waits,
-            Err(error) if error.code == Code::Stopped => {
+            // Nobody reads it there any more. What the peer has said is still read here; whether it is whole, the
+            // reading side knows.
+            Err(_) => {
                 self.is_unheard = true;
                 Step::Progress
             }
-            Err(_) => Step::Over(Ending::ChannelCut),
         }
     }
 
     fn end_of_file(&mut self, engine: &Arc<Engine>) -> Step {
         let (session, channel) = (self.session, self.channel);
         self.has_sent_all = true;
-        match engine.change(|shard, now| shard.node.channel_end(now, session, channel)) {
-            Ok(()) => Step::Progress,
-            Err(_) => Step::Over(Ending::ChannelCut),
-        }
+        // An error means that the session is over, and that the reading side says so.
+        let _ = engine.change(|shard, now| shard.node.channel_end(now, session, channel));
+        Step::Progress
     }
 
     /// From the channel to the program.
@@ -168,7 +171,8 @@ impl Bridge {
                 Err(_) => return Step::Over(Ending::ChannelCut),
             }
         }
-        match (&self.socket).write(&self.inbound) {
+        // A program whose descriptor is gone must not get SIGPIPE for it.
+        match self.socket.send_with_flags(&self.inbound, descriptor::NO_SIGNAL) {
             Ok(size) => {
                 self.inbound.advance(size);
                 Step::Progress
@@ -287,6 +291,7 @@ impl Engine {
             has_sent_all: false,
             has_received_all: false,
             is_unheard: false,
+            has_dropped: false,
         })));
         Ok(theirs)
     }

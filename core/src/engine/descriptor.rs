@@ -122,6 +122,40 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut Vec<u8>) -> io::Result<
     Ok(size)
 }
 
+/// For `send`: a peer that is gone is an error and no SIGPIPE.
+pub(crate) const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
+
+/// Which signals a thread has blocked.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalMask(libc::sigset_t);
+
+impl SignalMask {
+    /// Every signal.
+    pub(crate) fn all() -> SignalMask {
+        // SAFETY: a set of signals is plain numbers, for which zeros are a value.
+        let mut mask = SignalMask(unsafe { std::mem::zeroed() });
+        // SAFETY: the set is valid during the call.
+        unsafe { libc::sigfillset(&raw mut mask.0) };
+        mask
+    }
+
+    /// That of this thread.
+    pub(crate) fn current() -> SignalMask {
+        // SAFETY: as above; nothing is changed.
+        unsafe {
+            let mut mask = SignalMask(std::mem::zeroed());
+            libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask.0);
+            mask
+        }
+    }
+
+    /// Makes it the mask of this thread.
+    pub(crate) fn apply(&self) {
+        // SAFETY: the set is valid, and the old one is not asked for. It fails only for an unknown action.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
+
 /// The mark of this process: never 0, and a higher one in each child of a fork. For bindings, which keep
 /// handles of their own. Any thread; a load from memory.
 pub fn process_mark() -> u64 {
@@ -198,6 +232,29 @@ mod tests {
             of_child != mark && of_child == process_mark() && in_forked_child(|| process_mark() != of_child)
         }));
         assert_eq!(process_mark(), mark);
+    }
+
+    #[test]
+    fn a_mask_of_signals_is_applied_to_one_thread_and_can_be_put_back() {
+        let blocked = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned();
+            u64::from_str_radix(&line, 16).unwrap()
+        };
+        let (before, mask) = (blocked(), SignalMask::current());
+        std::thread::spawn(move || {
+            SignalMask::all().apply();
+            let bit = |signal: libc::c_int| 1 << (signal - 1);
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGCHLD, libc::SIGALRM] {
+                assert_ne!(blocked() & bit(signal), 0, "signal {signal}");
+            }
+            mask.apply();
+            assert_eq!(blocked(), before);
+        })
+        .join()
+        .unwrap();
+        assert_eq!(blocked(), before);
     }
 
     #[test]

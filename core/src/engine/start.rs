@@ -144,6 +144,8 @@ impl Engine {
     /// The thread of the node.
     fn run(self: Arc<Self>) {
         let _inline = Inline::enter();
+        // Handlers of the program's signals run on threads of the program.
+        descriptor::SignalMask::all().apply();
         let mut driver = self.driver.lock();
         while !self.is_stopping.load(Ordering::Acquire) {
             self.turn(&mut driver, None, true);

@@ -7,7 +7,7 @@
 //! threads exist; what is not a call never waits behind calls, or a stuck handler could keep `abandon` from
 //! running; no lock is held while a task runs; a panic ends the task and not the thread.
 
-use super::descriptor::process_mark;
+use super::descriptor::{SignalMask, process_mark};
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -53,11 +53,14 @@ pub(crate) struct Workers {
     work: Condvar,
     /// 0 without threads of ours.
     size: usize,
+    /// Of the thread that opened the node: whoever starts another thread, user code sees the same.
+    signals: SignalMask,
 }
 
 impl Workers {
     pub(crate) fn new(size: usize) -> Arc<Workers> {
-        Arc::new(Workers { state: Mutex::default(), work: Condvar::new(), size })
+        let signals = SignalMask::current();
+        Arc::new(Workers { state: Mutex::default(), work: Condvar::new(), size, signals })
     }
 
     /// Queues a task and sees to it that a thread runs it. Gives a call back when too many wait, or the pool
@@ -94,6 +97,7 @@ impl Workers {
 
     fn work(self: Arc<Self>) {
         POOL.set(Some(Arc::clone(&self)));
+        self.signals.apply();
         let process = process_mark();
         let mut state = self.state.lock();
         loop {
