@@ -3,13 +3,19 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench sim fuzz lint header
+.PHONY: help setup install uninstall demo test bench sim fuzz lint header
 
 help: ## this list
-	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 setup: ## check the tools; install them as root, else name the command
 	@tests/tools/setup.sh lint && echo "setup: all there"
+
+install: ## the C library: PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR= PROFILE=release
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" PROFILE="$(PROFILE)" ffi/package/install.sh install
+
+uninstall: ## takes away what install put there, with the same PREFIX, LIBDIR and DESTDIR
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" ffi/package/install.sh uninstall
 
 demo: ## a transfer that survives its connections, 20 s; FILE=path sends your file
 	@tests/tools/setup.sh
