@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test bench sim fuzz lint header
+.PHONY: help setup install uninstall demo test bench sim fuzz lint header abi
 
 help: ## this list
 	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -38,6 +38,9 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (60); TARGET=name runs one
 
 header: ## make include/clerver.h anew from ffi/src
 	@CLERVER_UPDATE=1 cargo test --quiet --locked -p clerver-ffi --test header
+
+abi: ## accept a changed ABI: make ffi/abi/clerver.abi.txt anew
+	@CLERVER_UPDATE=1 cargo test --quiet --locked -p clerver-ffi --test abi
 
 lint: ## format, clippy, house rules; licences and sources if cargo-deny is installed
 	@tests/tools/setup.sh lint
