@@ -3,13 +3,19 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench sim fuzz lint header
+.PHONY: help setup install uninstall demo test bench sim fuzz lint header abi
 
 help: ## this list
-	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 setup: ## check the tools; install them as root, else name the command
 	@tests/tools/setup.sh lint && echo "setup: all there"
+
+install: ## the C library: PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR= PROFILE=release
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" PROFILE="$(PROFILE)" ffi/package/install.sh install
+
+uninstall: ## takes away what install put there, with the same PREFIX, LIBDIR and DESTDIR
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" ffi/package/install.sh uninstall
 
 demo: ## a transfer that survives its connections, 20 s; FILE=path sends your file
 	@tests/tools/setup.sh
@@ -32,6 +38,9 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (60); TARGET=name runs one
 
 header: ## make include/clerver.h anew from ffi/src
 	@CLERVER_UPDATE=1 cargo test --quiet --locked -p clerver-ffi --test header
+
+abi: ## accept a changed ABI: make ffi/abi/clerver.abi.txt anew
+	@CLERVER_UPDATE=1 cargo test --quiet --locked -p clerver-ffi --test abi
 
 lint: ## format, clippy, house rules; licences and sources if cargo-deny is installed
 	@tests/tools/setup.sh lint

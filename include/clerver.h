@@ -33,9 +33,9 @@
  * Limits      Names have at most 255 bytes. A message has at most message_bytes_max (an option; 16 MiB by default), a
  *             session so many channels, objects and bytes as its options say. A full queue makes the sender wait, or
  *             answers CLV_E_AGAIN; nothing is dropped silently.
- * Trust       Who may connect stands in the file `authorized` of the host directory (~/.clerver), whom this host knows in
- *             `known_hosts`; processes of one user on one machine trust each other. The error of a refusal has the line
- *             to add.
+ * Trust       Who may connect stands in the file `authorized` of the host directory (CLERVER_HOME, by default
+ *             ~/.local/share/clerver), whom this host knows in `known_hosts`; processes of one user on one machine trust
+ *             each other. The error of a refusal has the line to add.
  *
  * A FIRST PROGRAM (examples/c/first.c)
  *

@@ -1,0 +1,81 @@
+//! The library as this profile builds it, and the programs that look at it.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// What `make install` calls the profile of this test.
+pub(crate) const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+/// The project. Asked at run time, because two clones may share a target directory.
+pub(crate) fn root() -> PathBuf {
+    let manifest = std::env::var("CARGO_MANIFEST_DIR").expect("run it by cargo");
+    Path::new(&manifest).parent().unwrap().to_owned()
+}
+
+pub(crate) fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
+}
+
+/// The directory of libclerver.so and libclerver.a. Cargo does not make them for a test, so this does.
+pub(crate) fn built() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let mut cargo = Command::new(std::env::var_os("CARGO").expect("run it by cargo"));
+        cargo.args(["build", "--locked", "-p", "clerver-ffi"]).env("CARGO_TARGET_DIR", target());
+        if PROFILE == "release" {
+            cargo.arg("--release");
+        }
+        output(cargo.current_dir(root()));
+        target().join(PROFILE)
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+/// What a program printed; a program that fails, fails the test.
+pub(crate) fn output(command: &mut Command) -> String {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}{errors}", output.status);
+    out.into_owned()
+}
+
+/// As [`output`], for a program that must fail; answers what it said.
+pub(crate) fn failure(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().expect("a program that can be run");
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success(), "{command:?} did not fail:\n{out}{errors}");
+    format!("{out}{errors}")
+}
+
+/// The C compiler with the warnings that our header must not give.
+pub(crate) fn compiler() -> Command {
+    let mut compiler = Command::new("gcc");
+    compiler.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    compiler
+}
+
+/// Whether all programs are there; if not, the test is counted as skipped.
+pub(crate) fn have(test: &str, programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &str| std::env::split_paths(&path).any(|place| place.join(program).is_file());
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !is_there(program)).collect();
+    if !missing.is_empty() {
+        skip(test, &format!("needs {}", missing.join(", ")));
+    }
+    missing.is_empty()
+}
+
+/// Counts a test, or a part of one, as skipped.
+pub(crate) fn skip(test: &str, why: &str) {
+    use std::io::Write;
+    println!("skipped: {test}: {why}");
+    if let Some(list) = std::env::var_os("SKIPPED_TESTS_FILE") {
+        let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        writeln!(list, "{test}: {why}").unwrap();
+    }
+}
