@@ -791,9 +791,9 @@ clv_status clv_session_drain(clv_session session, int64_t timeout_ms);
  * Ends the handle. With the last handle of a session, channels and descriptors included, the session ends:
  * what was written is delivered first, what was not read is dropped.
  *
- * Any thread; blocks until that is done, for at most timeout_ms; 0 does not wait. The handle is gone
- * whatever the answer. Errors: CLV_E_TIMEOUT, CLV_E_LOST not everything was delivered; CLV_E_IN_CALLBACK;
- * CLV_E_ARG; CLV_E_HANDLE.
+ * Any thread; blocks until that is done, for at most timeout_ms. 0 does not wait: it is delivered
+ * meanwhile, for at most 10 s and as long as the node lives. The handle is gone whatever the answer. Errors:
+ * CLV_E_TIMEOUT, CLV_E_LOST not everything was delivered; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_session_close(clv_session session, int64_t timeout_ms);
 
