@@ -26,11 +26,14 @@ missing() {
         if have pkg-config; then pkg-config --exists openssl; else [ -e /usr/include/openssl/ssl.h ]; fi ||
             echo "apt libssl-dev"
     fi
-    if { wanted fuzz || wanted lint; } && ! have g++ && ! have clang++; then echo "apt g++"; fi
+    if wanted fuzz && ! wanted lint && ! have g++ && ! have clang++; then echo "apt g++"; fi
     if wanted lint; then
         # The tests of what `make install` installs: a consumer built by CMake, and the manual page.
         have cmake || echo "apt cmake"
         have groff || echo "apt groff-base"
+        # The examples that the tests compile.
+        have g++ || echo "apt g++"
+        [ -e /usr/include/uv.h ] || { have pkg-config && pkg-config --exists libuv; } || echo "apt libuv1-dev"
     fi
     if ! have cargo; then
         echo rust
