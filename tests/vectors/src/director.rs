@@ -1,10 +1,10 @@
 //! Plays one case: tells two runners line by line what to do, breaks the network between them, compares answers.
 
 use crate::cases::{Case, Step};
-use crate::process::{Process, Runner};
 use crate::words;
 use clerver::identity::HostKey;
 use clerver::trust::TrustStore;
+use clerver_programs::{Process, Runner};
 use clerver_proxy::{Direction, Proxy};
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener};

@@ -3,5 +3,4 @@
 
 pub mod cases;
 pub mod director;
-pub mod process;
 pub mod words;

@@ -1,16 +1,15 @@
 //! Every case in all pairings of the runners.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use clerver_cc::{Library, Profile};
+use clerver_programs::{Library, Profile, Runner};
 use clerver_vectors::cases::{self, Step};
 use clerver_vectors::director::Stage;
-use clerver_vectors::process::Runner;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 static C: LazyLock<Runner> = LazyLock::new(|| {
     let library = Library::build(Profile::Debug, "vectors").unwrap();
-    Runner { name: "C", command: vec![library.compile("tests/vectors/c/runner.c", &[]).unwrap()] }
+    Runner { name: "C", command: vec![library.compile(&["tests/vectors/c/runner.c"], &[]).unwrap()] }
 });
 
 fn rust() -> Runner {

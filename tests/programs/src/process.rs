@@ -55,6 +55,11 @@ impl Process {
         Ok(Process { child, input, answers })
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Gives a command.
     pub fn tell(&mut self, command: &str) {
         if let Some(input) = &mut self.input {

@@ -1,6 +1,11 @@
 //! Builds libclerver by cargo and compiles C programs against it and the committed header, for tests and the bench.
 //!
 //! The programs find the library beside them by the name that its soname says, so that they need no environment.
+//! [`Process`] drives a program, in any language, line by line.
+
+mod process;
+
+pub use process::{Process, Runner};
 
 use std::ffi::OsStr;
 use std::io;
@@ -61,20 +66,20 @@ impl Library {
         Ok(Library { root, programs })
     }
 
-    /// Compiles one source file, named from the root of the project, into a program; `libraries` are flags such as
-    /// `-lssl`.
+    /// Compiles source files, named from the root of the project, into a program of the first one's name; `libraries`
+    /// are flags such as `-lssl`.
     ///
     /// # Errors
     /// What the compiler or the system said.
-    pub fn compile(&self, source: &str, libraries: &[&str]) -> io::Result<PathBuf> {
-        let source = self.root.join(source);
-        let stem = source.file_stem().unwrap_or_else(|| OsStr::new("program"));
-        let program = self.programs.join(stem);
+    pub fn compile(&self, sources: &[&str], libraries: &[&str]) -> io::Result<PathBuf> {
+        let sources: Vec<PathBuf> = sources.iter().map(|source| self.root.join(source)).collect();
+        let stem = sources.first().and_then(|source| source.file_stem());
+        let program = self.programs.join(stem.unwrap_or_else(|| OsStr::new("program")));
         let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
         cc.args(FLAGS).arg("-pthread").arg("-I").arg(self.root.join("include"));
         cc.arg("-o")
             .arg(&program)
-            .arg(&source)
+            .args(&sources)
             .arg("-L")
             .arg(&self.programs)
             .arg("-lclerver")
