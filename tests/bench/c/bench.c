@@ -131,6 +131,12 @@ const char *next_line(void)
     return line;
 }
 
+void tell_progress(int made)
+{
+    if (made % 100 == 99)
+        say("made");
+}
+
 void say(const char *line)
 {
     puts(line);

@@ -44,6 +44,9 @@ void tell_stream(uint64_t count, uint64_t ns);
 /* The next line of the director, without its end; NULL when it is gone. */
 const char *next_line(void);
 
+/* Says now and then that it still makes connections, for a director that waits so long for a line only. */
+void tell_progress(int made);
+
 /* Says one line now. */
 void say(const char *line);
 

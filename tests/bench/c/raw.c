@@ -268,6 +268,7 @@ void raw_idle_client(const char *address, int count)
             write_frame(ssl, frame, 64);
             if (read_frame(ssl, frame) != 64)
                 die("reply");
+            tell_progress(made);
         }
         printf("ready %d\n", made);
         fflush(stdout);

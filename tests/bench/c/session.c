@@ -219,6 +219,7 @@ void session_idle_client(const char *address, int count)
             nodes[made] = open_node(OPTIONS);
             must(clv_connect(nodes[made], address, WAIT_MS, &session), "connect");
             call_once(session, "inline");
+            tell_progress(made);
         }
         drive(nodes, made);
         printf("ready %d\n", made);

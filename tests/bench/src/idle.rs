@@ -30,7 +30,7 @@ fn growth(bench: &Bench, serve: &str, client: &str, count: u64) -> Result<(f64, 
     let (mut client, _) = bench.start(&[client, "-1", &address, &count.to_string()])?;
     let before = (resident(&mut server)?, resident(&mut client)?);
     client.tell("go");
-    client.answer()?;
+    while !client.answer()?.starts_with("ready") {}
     let after = (resident(&mut server)?, resident(&mut client)?);
     let each = |before: f64, after: f64| (after - before) / count as f64;
     Ok((each(before.0, after.0), each(before.1, after.1)))
