@@ -24,7 +24,7 @@ demo: ## a transfer that survives its connections, 20 s; FILE=path sends your fi
 test: ## format, clippy, all tests, the simulator; the last line sums up
 	@tests/tools/test.sh
 
-bench: ## measure speed on this machine
+bench: ## measure speed on this machine beside raw TLS, 2 min; BENCH_JSON=file for figures
 	@tests/tools/bench.sh
 
 sim: ## simulator: SEEDS=n many seeds (FROM=first), SEED=n one seed with a trace

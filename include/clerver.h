@@ -819,7 +819,7 @@ typedef struct clv_channel_options {
 
 /*
  * Opens a channel, by default of messages. name tells the peer what it is for, at most 255 bytes;
- * options may be NULL. The peer hears of it with the first message.
+ * options may be NULL. The peer hears of it at once.
  *
  * *out is yours until clv_channel_close. Any thread; blocks while too many are open, but for 0. Errors:
  * CLV_E_CHANNELS too many are open, for 0; CLV_E_TIMEOUT; CLV_E_DRAINING; CLV_E_LOST, CLV_E_CLOSED;

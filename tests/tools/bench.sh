@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# What there is to measure today: the benchmark crate if it exists, else the simulator's seeds per second.
+# What things cost on this machine: calls, channels and idle sessions from C beside raw TLS, then the simulator's seeds
+# per second. BENCH_JSON=file writes the figures of the first part as JSON; ROUNDS and SEEDS are 5 and 500.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 tests/tools/setup.sh
-if [ -f tests/bench/Cargo.toml ]; then
-    exec cargo run --release --locked -p clerver-bench
-fi
-echo "bench: no throughput benchmark yet; this is the speed of the simulator on this machine ($(nproc) cores)."
-exec cargo run --profile sim --locked -p clerver-sim -- --seeds "${SEEDS:-500}" --from 1
+# The director builds the library too, but says nothing meanwhile.
+cargo build --release --locked -p clerver-ffi
+cargo build --locked -p clerver-bench
+cargo build --profile sim --locked -p clerver-sim
+cargo run --quiet --locked -p clerver-bench -- --rounds "${ROUNDS:-5}"
+printf '\nsimulator on this machine (%s cores):\n' "$(nproc)"
+exec cargo run --quiet --profile sim --locked -p clerver-sim -- --seeds "${SEEDS:-500}" --from 1

@@ -185,7 +185,7 @@ impl Session {
         })
     }
 
-    /// Opens a channel of messages. Does not block; the peer hears of it with the first message.
+    /// Opens a channel of messages. Does not block; the peer hears of it at once.
     ///
     /// Errors: `CHANNELS` too many are open; `DRAINING`; `LOST`, `CLOSED`; `ARG` a name above 255 bytes.
     pub fn open(&self, name: &str) -> Result<Channel> {

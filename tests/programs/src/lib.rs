@@ -1,0 +1,109 @@
+//! Builds libclerver by cargo and compiles C programs against it and the committed header, for tests and the bench.
+//!
+//! The programs find the library beside them by the name that its soname says, so that they need no environment.
+//! [`Process`] drives a program, in any language, line by line.
+
+mod process;
+
+pub use process::{Process, Runner};
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How the library is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quick to build, with checks.
+    Debug,
+    /// As users have it.
+    Release,
+}
+
+impl Profile {
+    fn directory(self) -> &'static str {
+        match self {
+            Profile::Debug => "debug",
+            Profile::Release => "release",
+        }
+    }
+}
+
+/// What every C program of the project is compiled with.
+const FLAGS: [&str; 7] = ["-std=c99", "-O2", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+/// As the build script of the library says it.
+const SONAME: &str = "libclerver.so.0";
+
+/// A library that was built, and a directory for programs.
+#[derive(Debug, Clone)]
+pub struct Library {
+    root: PathBuf,
+    programs: PathBuf,
+}
+
+impl Library {
+    /// Builds the library and prepares a directory for the programs of `user`, some package.
+    ///
+    /// # Errors
+    /// What cargo or the system said.
+    pub fn build(profile: Profile, user: &str) -> io::Result<Library> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = root.join(target);
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--locked", "--package", "clerver-ffi", "--target-dir"]).arg(&target);
+        if profile == Profile::Release {
+            cargo.arg("--release");
+        }
+        run(cargo.current_dir(&root))?;
+        let programs = target.join("programs").join(profile.directory()).join(user);
+        std::fs::create_dir_all(&programs)?;
+        let built = target.join(profile.directory()).join("libclerver.so");
+        for name in [SONAME, "libclerver.so"] {
+            link(&built, &programs.join(name))?;
+        }
+        Ok(Library { root, programs })
+    }
+
+    /// Compiles source files, named from the root of the project, into a program of the first one's name; `libraries`
+    /// are flags such as `-lssl`.
+    ///
+    /// # Errors
+    /// What the compiler or the system said.
+    pub fn compile(&self, sources: &[&str], libraries: &[&str]) -> io::Result<PathBuf> {
+        let sources: Vec<PathBuf> = sources.iter().map(|source| self.root.join(source)).collect();
+        let stem = sources.first().and_then(|source| source.file_stem());
+        let program = self.programs.join(stem.unwrap_or_else(|| OsStr::new("program")));
+        let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        cc.args(FLAGS).arg("-pthread").arg("-I").arg(self.root.join("include"));
+        cc.arg("-o")
+            .arg(&program)
+            .args(&sources)
+            .arg("-L")
+            .arg(&self.programs)
+            .arg("-lclerver")
+            .args(libraries);
+        cc.arg("-Wl,-rpath,$ORIGIN");
+        run(&mut cc)?;
+        Ok(program)
+    }
+}
+
+/// A symbolic link that replaces what was there.
+fn link(to: &Path, at: &Path) -> io::Result<()> {
+    match std::fs::remove_file(at) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(to, at)
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let done = command.output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    Err(io::Error::other(format!("{command:?}: {}\n{said}", done.status)))
+}
