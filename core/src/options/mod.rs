@@ -129,7 +129,9 @@ impl Options {
 
 fn known(name: &str, place: &str) -> Result<&'static OptionInfo> {
     info(name).ok_or_else(|| {
-        let names: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
+        // Hidden, or LLVM 22 unrolls the constant list and thinks about its lengths for minutes.
+        let options = std::hint::black_box(OPTIONS);
+        let names: Vec<&str> = options.iter().map(|option| option.name).collect();
         Error::new(
             Code::Config,
             format!("set option \"{}\" from {place}: there is none of this name", name.escape_debug()),
