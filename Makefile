@@ -12,8 +12,7 @@ setup: ## check the tools; install them as root, else name the command
 	@tests/tools/setup.sh lint && echo "setup: all there"
 
 demo: ## a transfer that survives its connections, 20 s; FILE=path sends your file
-	@tests/tools/setup.sh
-	@cargo run --release --locked -p clerver-demo -- $${FILE:+--file "$$FILE"}
+	@tests/tools/demo.sh
 
 test: ## format, clippy, all tests, the simulator; the last line sums up
 	@tests/tools/test.sh
