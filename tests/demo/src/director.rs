@@ -69,7 +69,7 @@ impl Scene {
         let delivered = dir.path().canonicalize()?.join("delivered");
         let keeper = Actor::start(programs, "keeper", &keeper_home, &[text(&delivered)?], &sender_lines)?;
         let mut stage = Stage::new(lines);
-        let listening = stage.wait_for("listening", STUCK)?;
+        let listening = stage.wait_for(&["listening"], STUCK)?;
         let proxy = Proxy::start(listening.value("address").parse()?)?;
         proxy.reset_after(Some(RESET_BYTES));
         let address = format!("clv://{}@{}", keeper_key.host_id(), proxy.address());
@@ -93,27 +93,14 @@ impl Scene {
     }
 
     fn play(&mut self) -> Result<(), Failure> {
-        let holds = self.stage.wait_for("holds", STUCK)?;
+        let (holds, _) = self.stage.wait_for_both("holds", "connected", STUCK)?;
         self.janitor.note("sleeper", holds.value("process"));
         self.sleeper = Some(Sleeper(holds.value("process").into()));
-        self.stage.wait_for("connected", STUCK)?;
         self.transfer()?;
         self.sender.tell("finish")?;
-        let (mut sent, mut received) = (None, None);
-        let watch = Stopwatch::start();
-        while sent.is_none() || received.is_none() {
-            let line =
-                self.stage.next(watch.left_of(STUCK))?.ok_or("the ends of the channels did not come")?;
-            match line.word.as_str() {
-                "sent" => sent = Some(line),
-                "received" => received = Some(line),
-                _ => {}
-            }
-        }
+        let (sent, received) = self.stage.wait_for_both("sent", "received", STUCK)?;
         self.screen.finish();
-        if let (Some(sent), Some(received)) = (sent, received) {
-            self.judge_transfer(&sent, &received);
-        }
+        self.judge_transfer(&sent, &received);
         self.kill_sender()?;
         let delivered = source::hash_of(&self.delivered)?;
         if delivered != self.hash && source::hash_of(&self.file)? != self.hash {
@@ -207,7 +194,7 @@ impl Scene {
         self.sender.kill()?;
         let mut ended = Vec::new();
         while ended.len() < 2 {
-            let line = self.stage.wait_for("destroyed", watch.left_of(TTL * 4))?;
+            let line = self.stage.wait_for(&["destroyed"], watch.left_of(TTL * 4))?;
             let after = watch.elapsed();
             println!("{:>7} after its death: destructor of the {}", seconds(after), line.value("kind"));
             ended.push((line.value("kind").to_owned(), after));

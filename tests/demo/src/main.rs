@@ -1,8 +1,8 @@
 //! The demo: a transfer that survives its connections, and what happens to living objects when their owner dies.
 //!
-//! The two programs in between are C: `examples/c/demo_keeper.c` and `examples/c/demo_sender.c`. This one directs: it
-//! makes the file, holds the fault proxy, starts the two, and reads what they say on their standard output. They talk to
-//! each other by Clerver through the proxy. The exit status is 0 only if everything that is promised was seen.
+//! The two programs in between are C: `examples/c/demo_keeper.c` and `examples/c/demo_sender.c`. They talk to each
+//! other by Clerver through a fault proxy. This one directs: it makes the file, holds the proxy, starts the two, and
+//! reads what they say on their standard output. The exit status is 0 only if everything that is promised was seen.
 
 mod actor;
 mod director;
