@@ -18,8 +18,7 @@ uninstall: ## takes away what install put there, with the same PREFIX, LIBDIR an
 	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" ffi/package/install.sh uninstall
 
 demo: ## a transfer that survives its connections, 20 s; FILE=path sends your file
-	@tests/tools/setup.sh
-	@cargo run --release --locked -p clerver-demo -- $${FILE:+--file "$$FILE"}
+	@tests/tools/demo.sh
 
 test: ## format, clippy, all tests, the simulator; the last line sums up
 	@tests/tools/test.sh

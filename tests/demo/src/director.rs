@@ -1,17 +1,17 @@
-//! The director: starts the others, breaks their connections, kills the sender, and checks what was promised.
+//! The director: starts the actors, breaks their connections, kills the sender, and checks what was promised.
 
+use crate::actor::Actor;
 use crate::janitor::Janitor;
-use crate::lines::{self, Line};
+use crate::lines::Line;
 use crate::report::{Report, Screen, ratio, seconds};
+use crate::sleeper::Sleeper;
+use crate::stage::Stage;
 use crate::{Failure, TTL, source};
 use clerver::identity::HostKey;
 use clerver::trust::TrustStore;
 use clerver_proxy::{Proxy, Stopwatch};
-use parking_lot::{Condvar, Mutex};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Each connection is reset after so many bytes.
@@ -23,119 +23,29 @@ const BLACK_HOLE_AT: Duration = Duration::from_millis(4500);
 const BLACK_HOLE: Duration = Duration::from_secs(3);
 /// Orders go on for so long after the black hole.
 const AFTERMATH: Duration = Duration::from_millis(1500);
-/// A child that is told to end has so long.
-const GOODBYE: Duration = Duration::from_secs(5);
 /// Nothing moves for so long: the demo has failed.
 const STUCK: Duration = Duration::from_secs(20);
-
-/// A child process; it does not outlive this value.
-struct Actor(Child);
-
-impl Actor {
-    fn start(
-        role: &'static str,
-        home: &Path,
-        words: &[&str],
-        lines: &Sender<Line>,
-    ) -> Result<Actor, Failure> {
-        let mut command = Command::new(std::env::current_exe()?);
-        // The user's own options are for the user's own programs.
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CLERVER_"))
-        {
-            command.env_remove(name);
-        }
-        command.arg(role).arg(home).args(words).env("CLERVER_HOME", home);
-        let mut actor = Actor(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
-        let output = actor.0.stdout.take().ok_or("a child has no output")?;
-        let lines = lines.clone();
-        std::thread::Builder::new().name(role.into()).spawn(move || lines::read_all(role, output, &lines))?;
-        Ok(actor)
-    }
-
-    fn tell(&mut self, line: &str) -> Result<(), Failure> {
-        let input = self.0.stdin.as_mut().ok_or("a child has no input")?;
-        Ok(writeln!(input, "{line}")?)
-    }
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        // The end of its input lets it end in good order; a killed one has ended already.
-        self.0.stdin.take();
-        let (watch, pause) = (Stopwatch::start(), (Mutex::new(()), Condvar::new()));
-        while matches!(self.0.try_wait(), Ok(None)) && watch.elapsed() < GOODBYE {
-            pause.1.wait_for(&mut pause.0.lock(), Duration::from_millis(10));
-        }
-        // Both fail only when it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The process that the receiver keeps for the sender; ended here if its destructor did not.
-struct Sleeper(String);
-
-impl Sleeper {
-    fn is_alive(&self) -> bool {
-        crate::janitor::is_sleeper(&self.0)
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        if self.is_alive() {
-            let _ = Command::new("kill").args(["-9", &self.0]).stderr(Stdio::null()).status();
-        }
-    }
-}
-
-/// What the children say, as it comes.
-struct Stage {
-    lines: Receiver<Line>,
-    screen: Screen,
-}
-
-impl Stage {
-    /// The next line within `wait`; a child that fails or ends unasked ends the demo.
-    fn next(&mut self, wait: Duration) -> Result<Option<Line>, Failure> {
-        match self.lines.recv_timeout(wait) {
-            Ok(line) if line.word == "failed" => Err(format!("{}: {}", line.from, line.text).into()),
-            Ok(line) if line.word.is_empty() => Err(format!("{} ended before its time", line.from).into()),
-            Ok(line) => Ok(Some(line)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err("all children have ended".into()),
-        }
-    }
-
-    fn wait_for(&mut self, word: &str, wait: Duration) -> Result<Line, Failure> {
-        let watch = Stopwatch::start();
-        while let Some(line) = self.next(watch.left_of(wait))? {
-            if line.word == word {
-                return Ok(line);
-            }
-        }
-        Err(format!("waited {} for \"{word}\" in vain", seconds(wait)).into())
-    }
-}
 
 /// Everything that is on the stage; dropped in this order.
 struct Scene {
     report: Report,
     stage: Stage,
+    screen: Screen,
     sleeper: Option<Sleeper>,
-    sender: Option<Actor>,
-    receiver: Actor,
+    sender: Actor,
+    keeper: Actor,
     proxy: Proxy,
     janitor: Janitor,
     file: PathBuf,
+    hash: String,
+    delivered: PathBuf,
     _dir: tempfile::TempDir,
 }
 
-/// Runs the demo; an error if anything was not as promised.
-pub(crate) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
+/// Runs the demo with the programs of a directory; an error if anything was not as promised.
+pub(crate) fn run(programs: &Path, file: Option<&Path>) -> Result<(), Failure> {
     let watch = Stopwatch::start();
-    let mut scene = Scene::build(file)?;
+    let mut scene = Scene::build(programs, file)?;
     let result = scene.play();
     let Scene { report, .. } = scene;
     result?;
@@ -143,69 +53,60 @@ pub(crate) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
 }
 
 impl Scene {
-    fn build(file: Option<PathBuf>) -> Result<Scene, Failure> {
+    fn build(programs: &Path, file: Option<&Path>) -> Result<Scene, Failure> {
         let mut janitor = Janitor::start()?;
         let dir = tempfile::Builder::new().prefix("clerver-demo-").tempdir()?;
         janitor.note("dir", &dir.path().display().to_string());
-        let file = match file {
-            Some(file) => {
-                let is_file =
-                    std::fs::metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-                if !is_file.is_file() {
-                    return Err(format!("{}: it is not a file", file.display()).into());
-                }
-                file.canonicalize()?
-            }
-            None => {
-                println!("making a file of {} MiB", source::BYTES >> 20);
-                let file = dir.path().join("noise");
-                source::make(&file)?;
-                file
-            }
-        };
-        let (receiver_home, sender_home) = (dir.path().join("receiver"), dir.path().join("sender"));
-        let receiver_key = HostKey::load_or_create(&receiver_home)?;
+        let file = source::given_or_made(file, dir.path())?;
+        let hash = source::hash_of(&file)?;
+        let (keeper_home, sender_home) = (dir.path().join("keeper"), dir.path().join("sender"));
+        let keeper_key = HostKey::load_or_create(&keeper_home)?;
         let sender_key = HostKey::load_or_create(&sender_home)?;
-        TrustStore::load(&receiver_home)?.authorize(sender_key.host_id(), 1, "sender")?;
-        TrustStore::load(&sender_home)?.authorize(receiver_key.host_id(), 1, "receiver")?;
+        TrustStore::load(&keeper_home)?.authorize(sender_key.host_id(), 1, "sender")?;
+        TrustStore::load(&sender_home)?.authorize(keeper_key.host_id(), 1, "keeper")?;
         let (sender_lines, lines) = channel();
-        let receiver = Actor::start("receive", &receiver_home, &[], &sender_lines)?;
-        let mut stage = Stage { lines, screen: Screen::new() };
-        let listening = stage.wait_for("listening", STUCK)?;
+        // As the system will name it among the keeper's open files.
+        let delivered = dir.path().canonicalize()?.join("delivered");
+        let keeper = Actor::start(programs, "keeper", &keeper_home, &[text(&delivered)?], &sender_lines)?;
+        let mut stage = Stage::new(lines);
+        let listening = stage.wait_for(&["listening"], STUCK)?;
         let proxy = Proxy::start(listening.value("address").parse()?)?;
         proxy.reset_after(Some(RESET_BYTES));
-        let address = format!("clv://{}@{}", receiver_key.host_id(), proxy.address());
-        let path = file.to_str().ok_or("the path of the file is not UTF-8")?;
-        let sender = Actor::start("send", &sender_home, &[&address, path], &sender_lines)?;
-        let (sleeper, sender, report) = (None, Some(sender), Report::default());
-        Ok(Scene { report, stage, sleeper, sender, receiver, proxy, janitor, file, _dir: dir })
+        let address = format!("clv://{}@{}", keeper_key.host_id(), proxy.address());
+        let words = [address.as_str(), text(&file)?];
+        let sender = Actor::start(programs, "sender", &sender_home, &words, &sender_lines)?;
+        let (report, screen, sleeper) = (Report::default(), Screen::new(), None);
+        Ok(Scene {
+            report,
+            stage,
+            screen,
+            sleeper,
+            sender,
+            keeper,
+            proxy,
+            janitor,
+            file,
+            hash,
+            delivered,
+            _dir: dir,
+        })
     }
 
     fn play(&mut self) -> Result<(), Failure> {
-        let holds = self.stage.wait_for("holds", STUCK)?;
+        let (holds, _) = self.stage.wait_for_both("holds", "connected", STUCK)?;
         self.janitor.note("sleeper", holds.value("process"));
         self.sleeper = Some(Sleeper(holds.value("process").into()));
-        self.stage.wait_for("connected", STUCK)?;
         self.transfer()?;
-        self.sender.as_mut().ok_or("there is no sender")?.tell("finish")?;
-        let (mut sent, mut received) = (None, None);
-        let watch = Stopwatch::start();
-        while sent.is_none() || received.is_none() {
-            let line =
-                self.stage.next(watch.left_of(STUCK))?.ok_or("the ends of the channels did not come")?;
-            match line.word.as_str() {
-                "sent" => sent = Some(line),
-                "received" => received = Some(line),
-                _ => {}
-            }
+        self.sender.tell("finish")?;
+        let (sent, received) = self.stage.wait_for_both("sent", "received", STUCK)?;
+        self.screen.finish();
+        self.judge_transfer(&sent, &received);
+        self.kill_sender()?;
+        let delivered = source::hash_of(&self.delivered)?;
+        if delivered != self.hash && source::hash_of(&self.file)? != self.hash {
+            return Err(format!("{}: it was changed while it was sent", self.file.display()).into());
         }
-        self.stage.screen.finish();
-        if let (Some(sent), Some(received)) = (sent, received) {
-            self.judge_transfer(&sent, &received);
-        }
-        self.kill_sender(Path::new(holds.value("file")))?;
-        let delivered = source::hash_of(Path::new(holds.value("file")))?;
-        self.report.hash_received(&delivered);
+        self.report.hashes(&self.hash, &delivered);
         Ok(())
     }
 
@@ -243,7 +144,7 @@ impl Scene {
                 _ => "resets",
             };
             let connections = self.proxy.counters().connections;
-            self.stage.screen.show(&format!(
+            self.screen.show(&format!(
                 "{:>5}  file {}  orders {orders}  connections {connections}  {fault}",
                 seconds(now),
                 ratio(bytes, size),
@@ -268,7 +169,6 @@ impl Scene {
         report.zero("lost orders", lost);
         report.zero("orders out of order", received.number("out_of_order"));
         report.check("last order", received.number("last") == sent.number("orders"), received.value("last"));
-        report.hash_sent(sent.value("hash"));
         let links = format!("{} ({} reset by the proxy)", counters.connections, counters.resets);
         // One MiB each, so the file alone needs as many; a tiny file still meets the half-open one.
         let least = (sent.number("bytes") / RESET_BYTES).max(2);
@@ -282,31 +182,22 @@ impl Scene {
         );
     }
 
-    /// The sender dies without a word; its objects at the receiver end by their destructors.
-    fn kill_sender(&mut self, file: &Path) -> Result<(), Failure> {
-        let descriptors = Path::new("/proc").join(self.receiver.0.id().to_string()).join("fd");
+    /// The sender dies without a word; its objects at the keeper end by their destructors.
+    fn kill_sender(&mut self) -> Result<(), Failure> {
+        let descriptors = Path::new("/proc").join(self.keeper.process().to_string()).join("fd");
         let alive = |sleeper: &Option<Sleeper>| sleeper.as_ref().is_some_and(Sleeper::is_alive);
-        let (was_open, was_alive) = (is_open(&descriptors, file), alive(&self.sleeper));
+        let (was_open, was_alive) = (is_open(&descriptors, &self.delivered), alive(&self.sleeper));
         self.report.check("objects held before", was_open && was_alive, "an open file, a child process");
-        let mut sender = self.sender.take().ok_or("there is no sender")?;
         println!("killing the sender (SIGKILL); TTL is {}", seconds(TTL));
         let watch = Stopwatch::start();
-        sender.0.kill()?;
+        self.stage.doom("sender");
+        self.sender.kill()?;
         let mut ended = Vec::new();
         while ended.len() < 2 {
-            let line = match self.stage.lines.recv_timeout(watch.left_of(TTL * 4)) {
-                Ok(line) if line.from == "send" => continue,
-                Ok(line) => line,
-                Err(_) => return Err(format!("no destructor ran within {}", seconds(TTL * 4)).into()),
-            };
-            if line.word == "destroyed" {
-                println!(
-                    "{:>7} after its death: destructor of the {}",
-                    seconds(watch.elapsed()),
-                    line.value("kind")
-                );
-                ended.push((line.value("kind").to_owned(), watch.elapsed()));
-            }
+            let line = self.stage.wait_for(&["destroyed"], watch.left_of(TTL * 4))?;
+            let after = watch.elapsed();
+            println!("{:>7} after its death: destructor of the {}", seconds(after), line.value("kind"));
+            ended.push((line.value("kind").to_owned(), after));
         }
         let order: Vec<&str> = ended.iter().map(|(kind, _)| kind.as_str()).collect();
         self.report.check("order of the destructors", order == ["process", "file"], &order.join(", "));
@@ -315,12 +206,16 @@ impl Scene {
         let in_time = last <= TTL + Duration::from_secs(1) && last + crate::BEAT * 2 >= TTL;
         let text = format!("{} (TTL {})", seconds(last), seconds(TTL));
         self.report.check("from death to destructor", in_time, &text);
-        let closed = !is_open(&descriptors, file);
+        let closed = !is_open(&descriptors, &self.delivered);
         self.report.check("file closed", closed, if closed { "yes" } else { "no" });
         let ended = !alive(&self.sleeper);
         self.report.check("child process ended", ended, if ended { "yes" } else { "no" });
         Ok(())
     }
+}
+
+fn text(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| format!("{}: the path is not UTF-8", path.display()).into())
 }
 
 /// Whether a process has this file open.

@@ -2,9 +2,9 @@
 //!
 //! It runs in a process group of its own, so that Ctrl-C at the terminal does not end it too.
 
+use crate::sleeper::Sleeper;
 use crate::{Failure, lines};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// The janitor process, as the director sees it.
@@ -45,10 +45,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     for (what, which) in notes.iter().filter_map(|note| note.split_once(' ')) {
         match what {
-            "sleeper" if is_sleeper(which) => {
-                // It may end by itself at this very moment.
-                let _ = Command::new("kill").args(["-9", which]).stderr(Stdio::null()).status();
-            }
+            "sleeper" => drop(Sleeper(which.into())),
             "dir" => {
                 let _ = std::fs::remove_dir_all(which);
             }
@@ -56,10 +53,4 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Whether this process is still the one that the receiver started: numbers are used again.
-pub(crate) fn is_sleeper(process: &str) -> bool {
-    let command = std::fs::read(Path::new("/proc").join(process).join("cmdline"));
-    command.is_ok_and(|words| words.starts_with(b"sleep\0"))
 }

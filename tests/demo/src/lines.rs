@@ -17,7 +17,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn read(from: &'static str, text: String) -> Line {
+    /// Reads what a child said.
+    pub(crate) fn read(from: &'static str, text: String) -> Line {
         let mut words = text.split_whitespace();
         let word = words.next().unwrap_or_default().to_owned();
         let pairs = words.filter_map(|pair| pair.split_once('='));

@@ -60,7 +60,6 @@ impl Screen {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<(String, String, bool)>,
-    hash_sent: String,
 }
 
 impl Report {
@@ -80,16 +79,10 @@ impl Report {
         self.check(what, count == 0, &count.to_string());
     }
 
-    /// What the sender read.
-    pub(crate) fn hash_sent(&mut self, hash: &str) {
-        self.hash_sent = hash.into();
-    }
-
-    /// What is on the receiver's disk.
-    pub(crate) fn hash_received(&mut self, hash: &str) {
-        let sent = std::mem::take(&mut self.hash_sent);
-        self.check("SHA-256 sent", true, &sent);
-        self.check("SHA-256 received", sent == hash, hash);
+    /// What was on the disk before, and what is there now on the other side.
+    pub(crate) fn hashes(&mut self, sent: &str, received: &str) {
+        self.check("SHA-256 sent", true, sent);
+        self.check("SHA-256 received", sent == received, received);
     }
 
     /// The table; an error if a row is not as promised.

@@ -4,13 +4,28 @@ use crate::Failure;
 use openssl::sha::Sha256;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Size of the file that is made when none is given.
-pub(crate) const BYTES: u64 = 64 << 20;
+const BYTES: u64 = 64 << 20;
+
+/// The file that the user gave, or one of noise in `dir`.
+pub(crate) fn given_or_made(given: Option<&Path>, dir: &Path) -> Result<PathBuf, Failure> {
+    let Some(given) = given else {
+        println!("making a file of {} MiB", BYTES >> 20);
+        let file = dir.join("noise");
+        make(&file)?;
+        return Ok(file);
+    };
+    let about = std::fs::metadata(given).map_err(|error| format!("{}: {error}", given.display()))?;
+    if !about.is_file() {
+        return Err(format!("{}: it is not a file", given.display()).into());
+    }
+    Ok(given.canonicalize()?)
+}
 
 /// Writes noise: different at every place, the same at every run, and not worth compressing.
-pub(crate) fn make(path: &Path) -> Result<(), Failure> {
+fn make(path: &Path) -> Result<(), Failure> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..BYTES / 8 {
@@ -26,18 +41,13 @@ pub(crate) fn make(path: &Path) -> Result<(), Failure> {
 
 /// SHA-256 of what is on the disk, in hexadecimal.
 pub(crate) fn hash_of(path: &Path) -> Result<String, Failure> {
-    let mut file = File::open(path)?;
+    let mut file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut hash = Sha256::new();
     let mut piece = vec![0; 1 << 20];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hex(hash)),
+            0 => return Ok(hash.finish().iter().map(|byte| format!("{byte:02x}")).collect()),
             size => hash.update(&piece[..size]),
         }
     }
-}
-
-/// A finished hash, in hexadecimal.
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finish().iter().map(|byte| format!("{byte:02x}")).collect()
 }
