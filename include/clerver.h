@@ -1163,7 +1163,7 @@ typedef struct clv_kind {
     void *user;
     /*
      * Frees user, exactly once, when the last callback that may see it has returned, or when
-     * clv_kind_register fails.
+     * clv_kind_register fails; it is not seen when struct_size is no size of this struct.
      */
     clv_drop drop;
     /* How long an object may be put aside. */

@@ -54,7 +54,7 @@ pub struct clv_kind {
     /// Handed to all of them.
     pub user: *mut c_void,
     /// Frees user, exactly once, when the last callback that may see it has returned, or when
-    /// clv_kind_register fails.
+    /// clv_kind_register fails; it is not seen when struct_size is no size of this struct.
     pub drop: clv_drop,
     /// How long an object may be put aside.
     pub embalm_ms: i64,
@@ -165,8 +165,10 @@ pub unsafe extern "C" fn clv_kind_register(
             reserved: 0,
         };
         // SAFETY: the caller's part.
-        let given = unsafe { raw::read_sized(kind, default, "kind") }?;
+        let given = unsafe { raw::read_known(kind, default, "kind") }?;
         let user = Arc::new(User::new(given.user, given.drop));
+        // SAFETY: as above. Only now, for a refusal drops the user, too.
+        unsafe { raw::check_rest(kind, "kind") }?;
         let node = node_of(node)?;
         // SAFETY: the caller's part.
         let name = unsafe { raw::text(name, "name") }?;

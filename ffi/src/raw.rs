@@ -79,6 +79,19 @@ pub(crate) unsafe trait Versioned: Copy {}
 /// # Safety
 /// NULL, or a struct of as many bytes as its first member says.
 pub(crate) unsafe fn read_sized<T: Versioned>(from: *const T, default: T, what: &str) -> Result<T> {
+    // SAFETY: of the caller.
+    let value = unsafe { read_known(from, default, what) }?;
+    // SAFETY: as above.
+    unsafe { check_rest(from, what) }?;
+    Ok(value)
+}
+
+/// As `read_sized`, whatever a newer caller asks for in the part that is not known here; `check_rest` looks at
+/// that.
+///
+/// # Safety
+/// As for `read_sized`.
+pub(crate) unsafe fn read_known<T: Versioned>(from: *const T, default: T, what: &str) -> Result<T> {
     if from.is_null() {
         return Ok(default);
     }
@@ -89,14 +102,27 @@ pub(crate) unsafe fn read_sized<T: Versioned>(from: *const T, default: T, what: 
     let mut value = default;
     // SAFETY: both have `known` bytes, and every pattern of them is a value.
     unsafe { std::ptr::copy_nonoverlapping(from.cast::<u8>(), (&raw mut value).cast::<u8>(), known) };
-    for at in known..given {
+    Ok(value)
+}
+
+/// Refuses a struct that asks for what this version does not know.
+///
+/// # Safety
+/// As for `read_sized`, which `read_known` has read.
+pub(crate) unsafe fn check_rest<T: Versioned>(from: *const T, what: &str) -> Result<()> {
+    if from.is_null() {
+        return Ok(());
+    }
+    // SAFETY: of the caller.
+    let given = unsafe { from.cast::<usize>().read_unaligned() };
+    for at in size_of::<T>()..given {
         // SAFETY: the struct has `given` bytes.
         if unsafe { from.cast::<u8>().add(at).read() } != 0 {
             let text = format!("{what} asks for something that this version of the library does not know");
             return Err(Error::new(Code::Unsupported, text).with_remedy("install the newer library"));
         }
     }
-    Ok(value)
+    Ok(())
 }
 
 /// Writes as much of a struct as the caller's version knows; its `struct_size` stays.

@@ -81,14 +81,29 @@ impl Session {
         self.0.engine.change(change)
     }
 
+    /// A wait that goes on when its handle is closed ends then, even if other handles keep the session open.
     fn block<R>(
         &self,
         what: &str,
         wait: Wait,
-        attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Option<Result<R>>,
+        mut attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Option<Result<R>>,
     ) -> Result<R> {
         let blocking = Blocking { bell: &self.0.bell, session: Some(self.0.id), wait };
-        self.0.engine.block(blocking, || timed_out(&format!("{what} with {}", self.peer()), wait), attempt)
+        let doing = || format!("{what} with {}", self.peer());
+        let was_closed = self.0.is_closed.load(Ordering::Acquire);
+        self.0.engine.block(
+            blocking,
+            || timed_out(&doing(), wait),
+            |shard, now, batch| {
+                let answer = attempt(shard, now, batch);
+                if answer.is_some() || was_closed || !self.0.is_closed.load(Ordering::Acquire) {
+                    return answer;
+                }
+                let goes_on = !matches!(state_of(shard, self.0.id), SessionState::Closing);
+                let closed = || Error::new(Code::Handle, format!("{}: the handle was closed", doing()));
+                goes_on.then(|| Err(closed()))
+            },
+        )
     }
 
     /// The session's number in this process.
@@ -189,12 +204,14 @@ impl Session {
     ///
     /// Errors: `CHANNELS` too many are open; `DRAINING`; `LOST`, `CLOSED`; `ARG` a name above 255 bytes.
     pub fn open(&self, name: &str) -> Result<Channel> {
-        let options = ChannelOptions { name: name.to_owned(), ..ChannelOptions::default() };
-        let channel = self.change(|shard, now| {
+        self.open_now(ChannelOptions { name: name.to_owned(), ..ChannelOptions::default() })
+    }
+
+    fn open_now(&self, options: ChannelOptions) -> Result<Channel> {
+        let (channel, slot) = self.change(|shard, now| {
             let channel = shard.node.channel_open(now, self.0.id, options.clone())?;
             Ok((channel, shard.slot(self.0.id, channel)))
-        });
-        let (channel, slot) = channel?;
+        })?;
         Ok(Channel::new(self.clone(), channel, options.name, options.bytes, slot))
     }
 
@@ -226,7 +243,7 @@ impl Session {
     /// Errors: as [`Session::open`] and [`Channel::into_descriptor`].
     pub fn dial_descriptor(&self, name: &str, kind: DescriptorKind) -> Result<OwnedFd> {
         let options = ChannelOptions { name: name.to_owned(), bytes: true, bulk: false };
-        self.open_with(options, Some(Duration::ZERO))?.into_descriptor(kind)
+        self.open_now(options)?.into_descriptor(kind)
     }
 
     /// Waits until the peer holds everything that was written here so far, for at most `wait`.
@@ -439,17 +456,24 @@ impl Session {
     }
 
     /// Closes this handle. With the last handle the session ends: what was written is delivered first, what
-    /// was not read is dropped. Blocks until that is done, for at most `wait`. The second close does nothing.
+    /// was not read is dropped. Blocks until that is done, for at most `wait`. The second close does nothing,
+    /// nor does that of a handler's handle, which keeps nothing open.
     ///
     /// Errors: `TIMEOUT` or `LOST` when not everything was delivered; [`Session::loss_report`] says what.
     pub fn close(&self, wait: Duration) -> Result<()> {
         self.0.engine.check_process()?;
         self.check_may_wait(Some(wait))?;
-        if self.0.is_closed.swap(true, Ordering::AcqRel) {
+        if self.0.is_closed.swap(true, Ordering::AcqRel) || !self.0.is_counted {
             return Ok(());
         }
         let id = self.0.id;
-        match self.change(|shard, now| shard.node.session_close(now, id, wait)) {
+        let closed = self.0.engine.with_shard(|shard, now, batch| {
+            shard.check_open()?;
+            // For those who wait on this handle.
+            batch.bells.push(Arc::clone(&self.0.bell));
+            shard.node.session_close(now, id, wait)
+        });
+        match closed {
             // It was over already.
             Err(error) if error.code == Code::Handle => return Ok(()),
             result => result?,
