@@ -21,12 +21,14 @@ struct job {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct job *jobs;
 
-/* Jobs that come back go first. */
+/* Jobs that come back go first. What is printed is in the order in which it happens. */
 static void put(struct job *job, int is_first)
 {
     struct job **place = &jobs;
 
     pthread_mutex_lock(&lock);
+    printf("%s: %s\n", is_first ? "back in the queue" : "queued", job->text);
+    fflush(stdout);
     while (!is_first && *place != NULL)
         place = &(*place)->next;
     job->next = *place;
@@ -52,12 +54,13 @@ static void end_job(void *user, void *object)
     struct job *job = object;
 
     (void)user;
-    printf("%s: %s\n", job->is_done ? "done" : "back in the queue", job->text);
-    fflush(stdout);
-    if (job->is_done)
-        free(job);
-    else
+    if (!job->is_done) {
         put(job, 1);
+        return;
+    }
+    printf("done: %s\n", job->text);
+    fflush(stdout);
+    free(job);
 }
 
 /* Service: answers "number text" and makes the job an object of the caller. */
@@ -123,8 +126,6 @@ static void *serve_session(void *argument)
         struct job *job = calloc(1, sizeof *job);
 
         while (job != NULL && clv_channel_recv(channel, job->text, sizeof job->text - 1, -1, &size) == CLV_OK) {
-            printf("queued: %s\n", job->text);
-            fflush(stdout);
             put(job, 0);
             clv_channel_send(channel, "queued", 6, -1);
             job = calloc(1, sizeof *job);
