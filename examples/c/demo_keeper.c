@@ -1,6 +1,8 @@
 /*
  * The half of `make demo` that keeps things for a peer:   demo_keeper FILE
  *
+ *     cc -std=c99 demo_keeper.c -o demo_keeper $(pkg-config --cflags --libs clerver) -pthread
+ *
  * It keeps an open file and a child process as living objects: when the peer is gone, the library ends them by their
  * destructors. A channel of bytes goes into the file; the orders on a channel of messages are counted. What happens is
  * told in lines on the standard output. It ends when its standard input does.

@@ -1,6 +1,8 @@
 /*
  * The half of `make demo` that owns things at its peer:   demo_sender ADDRESS FILE
  *
+ *     cc -std=c99 demo_sender.c -o demo_sender $(pkg-config --cflags --libs clerver) -pthread
+ *
  * It sends a file on a channel of bytes and numbered orders on a channel of messages, and makes calls, all at once, and
  * never looks at the connections that break below. The line "finish" on its standard input ends orders and calls once
  * the file is sent; the end of the input ends the program.
