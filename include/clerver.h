@@ -788,8 +788,8 @@ clv_status clv_session_watch(clv_session session, uint64_t token);
 clv_status clv_session_drain(clv_session session, int64_t timeout_ms);
 
 /*
- * Ends the handle. With the last handle of a session, channels and descriptors included, the session ends:
- * what was written is delivered first, what was not read is dropped.
+ * Ends the handle. With the last handle of a session, descriptors of clv_dial_fd included, the session ends
+ * with its channels and calls: what was written is delivered first, what was not read is dropped.
  *
  * Any thread; blocks until that is done, for at most timeout_ms. 0 does not wait: it is delivered
  * meanwhile, for at most 10 s and as long as the node lives. The handle is gone whatever the answer. Errors:

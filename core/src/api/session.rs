@@ -455,9 +455,10 @@ impl Session {
         self.change(|shard, _| shard.node.history(self.0.id))
     }
 
-    /// Closes this handle. With the last handle the session ends: what was written is delivered first, what
-    /// was not read is dropped. Blocks until that is done, for at most `wait`. The second close does nothing,
-    /// nor does that of a handler's handle, which keeps nothing open.
+    /// Closes this handle. With the last handle of a session, descriptors included, the session ends with its
+    /// channels and calls: what was written is delivered first, what was not read is dropped. Blocks until that
+    /// is done, for at most `wait`; with zero it is delivered meanwhile, for at most 10 s and as long as the node
+    /// lives. The second close does nothing, nor does that of a handler's handle, which keeps nothing open.
     ///
     /// Errors: `TIMEOUT` or `LOST` when not everything was delivered; [`Session::loss_report`] says what.
     pub fn close(&self, wait: Duration) -> Result<()> {
@@ -471,14 +472,17 @@ impl Session {
             shard.check_open()?;
             // For those who wait on this handle.
             batch.bells.push(Arc::clone(&self.0.bell));
-            shard.node.session_close(now, id, wait)
+            shard.node.session_close(now, id, if wait.is_zero() { DROP_TIME } else { wait })
         });
         match closed {
             // It was over already.
             Err(error) if error.code == Code::Handle => return Ok(()),
             result => result?,
         }
-        let wait = if wait.is_zero() { wait } else { wait.saturating_add(LAST_WORD) };
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let wait = wait.saturating_add(LAST_WORD);
         let state = self.block("close the session", Some(wait), |shard, _, _| {
             let state = state_of(shard, id);
             (state != SessionState::Closing).then_some(Ok(state))
