@@ -4,18 +4,21 @@
 //! No crash and no leak (both by the sanitizer), no defect, nothing written on failure, every `drop` once.
 #![no_main]
 
+#[path = "c_calls/world.rs"]
+mod world;
+
 use arbitrary::{Result, Unstructured};
 use clerver_c_face::{
-    buffer::*, call::*, channel::*, descriptor::*, event::*, log::*, node::*, noun::*, object::*, options::*, report::*,
-    service::*, session::*, state::*, status::*,
+    buffer::*, call::*, channel::*, descriptor::*, event::*, log::*, node::*, noun::*, object::*, options::*,
+    report::*, service::*, session::*, status::*,
 };
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use world::*;
 
 /// Larger than every struct, and as large as one may say that it is.
 const STRUCT_WORDS: usize = 512;
@@ -23,137 +26,6 @@ const OPS_MAX: usize = 60;
 /// Inputs that one pair of nodes lives through.
 const INPUTS_MAX: u32 = 300;
 const UNWRITTEN: u64 = 0x5A5A_5A5A_5A5A_5A5A;
-
-static GIVEN: AtomicU64 = AtomicU64::new(0);
-static DROPPED: AtomicU64 = AtomicU64::new(0);
-
-unsafe extern "C" fn count_drop(_: *mut c_void) {
-    DROPPED.fetch_add(1, Ordering::SeqCst);
-}
-
-unsafe extern "C" fn handler(user: *mut c_void, request: clv_request) -> clv_status {
-    let (mut data, mut size) = (null::<c_void>(), 0usize);
-    let mut session = clv_session { id: 0 };
-    let mut buffer = null_mut();
-    // SAFETY: all places have room; the request's bytes are good until the handler returns.
-    unsafe {
-        assert_eq!(clv_request_data(request, &mut data, &mut size), CLV_OK);
-        let _ = clv_request_session(request, &mut session);
-        let _ = clv_call(session, c"echo".as_ptr(), null(), 0, 0, &mut buffer);
-        clv_buffer_free(buffer);
-        if size % 3 == 0 {
-            let _ = clv_session_close(session, 0);
-        }
-        let _ = clv_reply_part(request, data, size);
-        let _ = clv_reply(request, data, size);
-    }
-    user.addr() as clv_status
-}
-
-unsafe extern "C" fn log(_: *mut c_void, _: clv_log_level, line: *const c_char) {
-    assert!(!line.is_null());
-}
-
-unsafe extern "C" fn on_object(_: *mut c_void, _: *mut c_void) {}
-
-unsafe extern "C" fn change_object(_: *mut c_void, _: *mut c_void) -> clv_status {
-    CLV_OK
-}
-
-unsafe extern "C" fn print_object(_: *mut c_void, _: *mut c_void, out: *mut c_char, capacity: usize) {
-    // SAFETY: there is room for as many.
-    unsafe { out.write_bytes(b'x', capacity) };
-}
-
-unsafe extern "C" fn see_object(_: *mut c_void, _: *const clv_object_info) {}
-unsafe extern "C" fn see_line(_: *mut c_void, _: *const c_char) {}
-unsafe extern "C" fn see_task(_: *mut c_void, _: *const clv_task_info) {}
-unsafe extern "C" fn see_channel(_: *mut c_void, _: *const clv_channel_report) {}
-
-/// Two nodes with a session, and every number that was ever a handle in this input.
-struct World {
-    nodes: [u64; 2],
-    sessions: [u64; 2],
-    address: CString,
-    known: Vec<u64>,
-    /// Further nodes of this input.
-    opened: usize,
-    inputs: u32,
-}
-
-impl World {
-    fn new() -> World {
-        let open = || {
-            let mut node = clv_node { id: 0 };
-            // SAFETY: the place has room.
-            assert_eq!(unsafe { clv_node_open(null(), &mut node) }, CLV_OK);
-            node
-        };
-        let (server, client) = (open(), open());
-        let mut bound = [0 as c_char; CLV_ADDRESS_BYTES];
-        let (mut ours, mut theirs) = (clv_session { id: 0 }, clv_session { id: 0 });
-        // SAFETY: all places have room, and texts end with a zero byte.
-        let address = unsafe {
-            let listens = clv_node_listen(server, c"127.0.0.1:0".as_ptr(), -1, bound.as_mut_ptr(), bound.len());
-            assert_eq!(listens, CLV_OK);
-            assert_eq!(clv_connect(client, bound.as_ptr(), 20_000, &mut ours), CLV_OK);
-            assert_eq!(clv_accept(server, 20_000, &mut theirs), CLV_OK);
-            std::ffi::CStr::from_ptr(bound.as_ptr()).to_owned()
-        };
-        let (nodes, sessions) = ([server.id, client.id], [ours.id, theirs.id]);
-        World { nodes, sessions, address, known: Vec::new(), opened: 0, inputs: 0 }
-    }
-
-    fn is_good(&self) -> bool {
-        let mut state = 0;
-        // SAFETY: the place has room.
-        let all = self.sessions.iter().all(|&id| unsafe { clv_session_state(clv_session { id }, &mut state) } == CLV_OK);
-        all && state == CLV_STATE_LIVE && self.inputs < INPUTS_MAX && {
-            let mut fd = 0;
-            // SAFETY: as above.
-            self.nodes.iter().all(|&id| unsafe { clv_node_fd(clv_node { id }, &mut fd) } == CLV_OK)
-        }
-    }
-
-    /// Ends what this input has made.
-    fn tidy(&mut self) {
-        for id in std::mem::take(&mut self.known) {
-            if self.nodes.contains(&id) || self.sessions.contains(&id) {
-                continue;
-            }
-            let _ = clv_call_close(clv_pending_call { id });
-            let _ = clv_channel_close(clv_channel { id });
-            let _ = clv_session_close(clv_session { id }, 0);
-            // SAFETY: NULL is no output.
-            let _ = unsafe { clv_node_close(clv_node { id }, 0, null_mut()) };
-            clv_buffer_free(std::ptr::without_provenance_mut(id as usize));
-            clv_options_free(std::ptr::without_provenance_mut(id as usize));
-        }
-        self.opened = 0;
-        self.inputs += 1;
-    }
-
-    /// After the end of all nodes every `drop` has run.
-    fn end(self) {
-        for id in self.sessions {
-            let _ = clv_session_close(clv_session { id }, 0);
-        }
-        for id in self.nodes {
-            // SAFETY: NULL is no output.
-            let _ = unsafe { clv_node_close(clv_node { id }, 1000, null_mut()) };
-        }
-        for _ in 0..2000 {
-            if DROPPED.load(Ordering::SeqCst) == GIVEN.load(Ordering::SeqCst) {
-                return;
-            }
-            // A handler's thread may have it for a moment still.
-            let (_, wait) = std::sync::mpsc::channel::<()>();
-            let _ = wait.recv_timeout(Duration::from_millis(5));
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        panic!("{} users were given and {} dropped", GIVEN.load(Ordering::SeqCst), DROPPED.load(Ordering::SeqCst));
-    }
-}
 
 /// Arguments from the input.
 struct Arguments<'a, 'b> {
@@ -318,23 +190,33 @@ fn on_nodes(a: &mut Arguments<'_, '_>) -> Result<()> {
                 let status = check(clv_accept(node, wait, &mut session));
                 a.made(status, session.id);
             }
-            8 | 9 => {
+            8..=12 => on_driving(a, node, wait, is_null)?,
+            _ => on_options(a)?,
+        }
+    }
+    Ok(())
+}
+
+fn on_driving(a: &mut Arguments<'_, '_>, node: clv_node, wait: i64, is_null: bool) -> Result<()> {
+    // SAFETY: as above.
+    unsafe {
+        match a.input.int_in_range(0..=5u8)? {
+            0 | 1 => {
                 let mut out = a.output::<clv_event>()?;
                 if check(clv_node_next_event(node, wait, place(&mut out, is_null))) == CLV_OK {
                     free_data(&out);
                 }
             }
-            10 => drop(check(clv_node_run_once(node, wait))),
-            11 => {
+            2 => drop(check(clv_node_run_once(node, wait))),
+            3 => {
                 let mut out = a.output::<clv_counters>()?;
                 check(clv_node_counters(node, place(&mut out, is_null)));
             }
-            12 => drop(check(clv_node_reload_trust(node))),
-            13 => {
+            4 => drop(check(clv_node_reload_trust(node))),
+            _ => {
                 let mut fd: c_int = -1;
                 check(clv_node_fd(node, if is_null { null_mut() } else { &mut fd }));
             }
-            _ => on_options(a)?,
         }
     }
     Ok(())
@@ -350,7 +232,8 @@ fn free_data(event: &Struct) {
 
 fn on_options(a: &mut Arguments<'_, '_>) -> Result<()> {
     let options: *mut clv_options = std::ptr::without_provenance_mut(a.handle()? as usize);
-    let names = [c"beat_ms", c"caller_driven", c"channels_max", c"node_name", c"events_max", c"nothing", c"\xC3\x28"];
+    let names =
+        [c"beat_ms", c"caller_driven", c"channels_max", c"node_name", c"events_max", c"nothing", c"\xC3\x28"];
     let values = [c"500", c"true", c"16", c"", c"-1", c"99999999999999999999", c"\xC3\x28"];
     let files = [c"/dev/null", c"/nowhere", c"/"];
     // SAFETY: as above.
@@ -462,7 +345,8 @@ fn on_sessions(a: &mut Arguments<'_, '_>) -> Result<()> {
             }
             10 | 11 => {
                 let mut reply = std::ptr::without_provenance_mut(UNWRITTEN as usize);
-                let status = check(clv_call(session, pointer(&name), bytes(&data), data.len(), wait, &mut reply));
+                let status =
+                    check(clv_call(session, pointer(&name), bytes(&data), data.len(), wait, &mut reply));
                 a.made(status, reply.addr() as u64);
             }
             _ => on_objects(a, session, &name, &data)?,
@@ -615,7 +499,7 @@ fn run(a: &mut Arguments<'_, '_>) -> Result<()> {
     Ok(())
 }
 
-fn world() -> &'static Mutex<Option<World>> {
+fn current() -> &'static Mutex<Option<World>> {
     static WORLD: OnceLock<Mutex<Option<World>>> = OnceLock::new();
     WORLD.get_or_init(|| {
         let home = tempfile::tempdir().expect("a directory");
@@ -626,7 +510,7 @@ fn world() -> &'static Mutex<Option<World>> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let mut slot = world().lock().expect("one thread");
+    let mut slot = current().lock().expect("one thread");
     if !slot.as_ref().is_some_and(World::is_good)
         && let Some(old) = slot.take()
     {
