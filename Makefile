@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test bench sim fuzz lint header abi
+.PHONY: help setup install uninstall demo test bench sim fuzz tsan lint header abi
 
 help: ## this list
 	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,6 +34,9 @@ sim: ## simulator: SEEDS=n many seeds (FROM=first), SEED=n one seed with a trace
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); TARGET=name runs one
 	@tests/tools/fuzz.sh
+
+tsan: ## the test programs in C under ThreadSanitizer; PROGRAMS="a b" runs these
+	@tests/tools/tsan.sh $${PROGRAMS:-}
 
 header: ## make include/clerver.h anew from ffi/src
 	@CLERVER_UPDATE=1 cargo test --quiet --locked -p clerver-ffi --test header

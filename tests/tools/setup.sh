@@ -19,7 +19,11 @@ have() { command -v "$1" >/dev/null 2>&1; }
 missing() {
     have cc || have gcc || echo "apt gcc"
     have make || echo "apt make"
-    if wanted lint; then have git || echo "apt git"; fi
+    if wanted lint; then
+        have git || echo "apt git"
+        have g++ || echo "apt g++"
+        have valgrind || echo "apt valgrind"
+    fi
     if [ -z "${OPENSSL_DIR:-}${OPENSSL_LIB_DIR:-}" ]; then
         have pkg-config || echo "apt pkg-config"
         # Without pkg-config the header tells.

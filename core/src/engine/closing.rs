@@ -312,6 +312,14 @@ impl Engine {
                 // An inline handler that hangs must not hang the program too.
                 self.driver_ended_bell.wait_for(&mut ended, LAST_TURN);
             }
+            let has_ended = *ended;
+            drop(ended);
+            let thread = self.driver_thread.lock().take();
+            if let Some(thread) = thread.filter(|_| has_ended) {
+                // Only a few steps are left to it, but they must not run beside the exit handlers of a program
+                // that returns from main now: those of OpenSSL free what every thread uses.
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -6,9 +6,10 @@
 use clerver_proto::error::{Code, Error, Result};
 use socket2::Socket;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Strangers that may come to the listener first.
 const STRANGERS_MAX: usize = 64;
@@ -36,11 +37,21 @@ pub(super) fn local_pair(kind: DescriptorKind) -> Result<(OwnedFd, Socket)> {
     })
 }
 
+/// Another address of 127.0.0.0/8 each time. With thousands of pairs on one address the system searches long for a
+/// free port (1 ms at 10,000), and soon there is none.
+fn loopback() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id() << 12);
+    let [b, c, d, _] = number.wrapping_mul(0x9E37_79B1).to_be_bytes();
+    Ipv4Addr::new(127, 1 + b % 254, c, d)
+}
+
 fn tcp_pair() -> io::Result<(OwnedFd, Socket)> {
-    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // A namespace may have only one of them.
-    let listener =
-        TcpListener::bind(v4).or_else(|_| TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))))?;
+    let bind = |address: IpAddr| TcpListener::bind(SocketAddr::from((address, 0)));
+    // A namespace may have only some of them.
+    let listener = bind(loopback().into())
+        .or_else(|_| bind(Ipv4Addr::LOCALHOST.into()))
+        .or_else(|_| bind(Ipv6Addr::LOCALHOST.into()))?;
     let theirs = TcpStream::connect(listener.local_addr()?)?;
     let port = theirs.local_addr()?;
     for _ in 0..STRANGERS_MAX {
@@ -57,6 +68,13 @@ fn tcp_pair() -> io::Result<(OwnedFd, Socket)> {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+
+    #[test]
+    fn loopback_addresses_are_spread() {
+        let all: Vec<Ipv4Addr> = (0..1000).map(|_| loopback()).collect();
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert!(distinct.len() > 950 && all.iter().all(Ipv4Addr::is_loopback));
+    }
 
     #[test]
     fn both_kinds_are_connected_to_each_other() {

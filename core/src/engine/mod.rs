@@ -71,6 +71,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use workers::{Blocked, Workers};
 
@@ -160,6 +161,7 @@ pub(crate) struct Engine {
     closing: AtomicU8,
     /// Links that wait for their peer's goodbye, as the driver last said.
     lingering: AtomicUsize,
+    driver_thread: Mutex<Option<JoinHandle<()>>>,
     driver_ended: Mutex<bool>,
     driver_ended_bell: parking_lot::Condvar,
 }

@@ -89,10 +89,9 @@ impl Engine {
         engine.with_shard(|_, _, _| ());
         if !engine.settings.caller_driven {
             let thread = Arc::clone(&engine);
-            std::thread::Builder::new()
-                .name("clerver".into())
-                .spawn(move || thread.run())
-                .map_err(|error| system("start the thread of a node", &error))?;
+            let started = std::thread::Builder::new().name("clerver".into()).spawn(move || thread.run());
+            let thread = started.map_err(|error| system("start the thread of a node", &error))?;
+            *engine.driver_thread.lock() = Some(thread);
         }
         Ok(engine)
     }
@@ -135,6 +134,7 @@ impl Engine {
             has_ended: AtomicBool::new(false),
             closing: AtomicU8::new(super::bridge::closing::NO),
             lingering: AtomicUsize::new(0),
+            driver_thread: Mutex::default(),
             driver_ended: Mutex::new(false),
             driver_ended_bell: Condvar::new(),
             settings,

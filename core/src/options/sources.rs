@@ -15,10 +15,10 @@ const CONFIG_VARIABLE: &str = "CLERVER_CONFIG";
 const FILE_NAME: &str = "clerver.toml";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Variables that begin like ours and are no options: the file, the log, and what Kubernetes sets in every
-/// pod beside a service that is called "clerver".
+/// Variables that begin like ours and are no options: the file, the log, what `make` reads, and what Kubernetes
+/// sets in every pod beside a service that is called "clerver".
 fn is_foreign(variable: &str) -> bool {
-    matches!(variable, CONFIG_VARIABLE | "CLERVER_LOG" | "CLERVER_PORT")
+    matches!(variable, CONFIG_VARIABLE | "CLERVER_LOG" | "CLERVER_PORT" | "CLERVER_NO_INSTALL")
         || variable.starts_with("CLERVER_SERVICE_")
         || variable.starts_with("CLERVER_PORT_")
 }

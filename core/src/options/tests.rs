@@ -136,8 +136,12 @@ fn unknown_names_are_refused_in_every_source_but_foreign_variables_pass() {
     assert!(error.to_string().contains("beatms") && error.to_string().contains("beat_ms"), "{error}");
     let error = error_of(Options::new().load(environment(&[("CLERVER_BEATMS", "5")])));
     assert!(error.message.contains("CLERVER_BEATMS"), "{error}");
-    let foreign =
-        [("CLERVER_SERVICE_HOST", "10.0.0.1"), ("CLERVER_PORT", "tcp://10.0.0.1:7400"), ("CLERVERX", "1")];
+    let foreign = [
+        ("CLERVER_SERVICE_HOST", "10.0.0.1"),
+        ("CLERVER_PORT", "tcp://10.0.0.1:7400"),
+        ("CLERVER_NO_INSTALL", "1"),
+        ("CLERVERX", "1"),
+    ];
     Options::new().load(environment(&foreign)).unwrap();
     for option in OPTIONS {
         assert!(
