@@ -23,11 +23,11 @@
  * Waiting     Functions with timeout_ms wait at most so long: -1 for ever, 0 not at all, and then CLV_E_AGAIN means that
  *             nothing is there yet. All others do not wait, unless they say so.
  * Callbacks   run on threads of the library, beside each other, with no lock held: you may call anything from them. In a
- *             service that is offered with run_inline, and in a caller-driven node inside clv_node_run_once, what would
- *             wait answers CLV_E_IN_CALLBACK. A callback gets its `user` pointer back; `drop` frees that exactly once,
+ *             service that is offered with run_inline, what would wait answers CLV_E_IN_CALLBACK. A callback gets its `user` pointer back; `drop` frees that exactly once,
  *             after the last call. Callbacks must not throw and must not longjmp out.
- * Fork        The child of a fork may not use the parent's handles (CLV_E_FORKED), and loses nothing of the parent's by
- *             trying; it may open a node of its own. fork and exec at once is always fine: no descriptor is inherited.
+ * Fork        The child of a fork may not use the parent's handles, nor open a node if the parent had one open then
+ *             (CLV_E_FORKED); the parent loses nothing by its trying. Fork before the first node is opened, as daemons
+ *             do, or exec at once: no descriptor is inherited.
  * Signals     The library installs no handler and never raises SIGPIPE. Its own threads block all signals; callbacks run
  *             with the signal mask of the thread that opened the node, so what they start inherits that one.
  * Limits      Names have at most 255 bytes. A message has at most message_bytes_max (an option; 16 MiB by default), a
@@ -586,8 +586,8 @@ typedef struct clv_connect_options {
  * everything open. Makes the host key on first use.
  *
  * *out is yours until clv_node_close. Any thread; blocks for the disk. Several nodes in one process are
- * normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_ARG;
- * CLV_E_HANDLE.
+ * normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_FORKED
+ * in a child whose parent had nodes open when it forked; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_node_open(const clv_options *options, clv_node *out);
 
@@ -788,8 +788,8 @@ clv_status clv_session_watch(clv_session session, uint64_t token);
 clv_status clv_session_drain(clv_session session, int64_t timeout_ms);
 
 /*
- * Ends the handle. With the last handle of a session, descriptors of clv_dial_fd included, the session ends
- * with its channels and calls: what was written is delivered first, what was not read is dropped.
+ * Ends the handle. With the last handle of a session, descriptors of clv_dial_fd included, the session
+ * ends with its channels and calls: what was written is delivered first, what was not read is dropped.
  *
  * Any thread; blocks until that is done, for at most timeout_ms. 0 does not wait: it is delivered
  * meanwhile, for at most 10 s and as long as the node lives. The handle is gone whatever the answer. Errors:

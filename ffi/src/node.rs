@@ -37,8 +37,8 @@ pub(crate) fn looked<T>(wait: Wait, result: Result<T>) -> Result<T> {
 /// everything open. Makes the host key on first use.
 ///
 /// `*out` is yours until `clv_node_close`. Any thread; blocks for the disk. Several nodes in one process are
-/// normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_ARG;
-/// CLV_E_HANDLE.
+/// normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_FORKED
+/// in a child whose parent had nodes open when it forked; CLV_E_ARG; CLV_E_HANDLE.
 ///
 /// # Safety
 /// `out` is NULL or has room.

@@ -86,8 +86,8 @@ pub(crate) unsafe fn read_sized<T: Versioned>(from: *const T, default: T, what: 
     Ok(value)
 }
 
-/// As `read_sized`, whatever a newer caller asks for in the part that is not known here; `check_rest` looks at
-/// that.
+/// As `read_sized`, whatever a newer caller asks for in the part that is not known here; `check_rest` looks
+/// at that.
 ///
 /// # Safety
 /// As for `read_sized`.

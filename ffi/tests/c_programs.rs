@@ -1,6 +1,8 @@
-//! The test programs of `tests/c`, each built as C and as C++ against the header and the shared library that stand
-//! beside this test, and run with a home of its own.
+//! The test programs of `tests/c`, each built as C and as C++ against the header and the shared library,
+//! and run with a home of its own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod library;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -65,11 +67,9 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The library that cargo built for this package, under the name that the loader looks for.
+/// The library under the name that the loader looks for.
 fn library(into: &Path) {
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(Path::parent).unwrap().join("libclerver.so");
-    assert!(built.is_file(), "{} is not there: build the package", built.display());
+    let built = library::built().join("libclerver.so");
     for name in ["libclerver.so", "libclerver.so.0"] {
         std::os::unix::fs::symlink(&built, into.join(name)).unwrap();
     }

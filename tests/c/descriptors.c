@@ -206,6 +206,20 @@ static void a_cut_is_a_reset(void)
     OK(clv_node_close(both.server, SOON_MS, NULL));
 }
 
+static void peer(const char *address)
+{
+    clv_node node = node_with(QUICK);
+    clv_session session;
+    int fd;
+
+    alarm(60);
+    MUST(clv_connect(node, address, SOON_MS, &session));
+    MUST(clv_dial_fd(session, "dies", 0, &fd));
+    MUST_BE(write(fd, "!", 1) == 1);
+    for (;;)
+        pause();
+}
+
 /* A peer that is killed: its connections end, but nobody says goodbye, so the session is lost. */
 static void a_peer_that_dies_is_a_reset(void)
 {
@@ -216,17 +230,7 @@ static void a_peer_that_dies_is_a_reset(void)
     int fd;
 
     MUST(clv_node_listen(server, "127.0.0.1:0", -1, address, sizeof address));
-    child = fork();
-    if (child == 0) {
-        clv_node node = node_with(QUICK);
-
-        alarm(60);
-        MUST(clv_connect(node, address, SOON_MS, &session));
-        MUST(clv_dial_fd(session, "dies", 0, &fd));
-        MUST_BE(write(fd, "!", 1) == 1);
-        for (;;)
-            pause();
-    }
+    child = start_peer(address);
     MUST(clv_accept(server, SOON_MS, &session));
     MUST(clv_accept_fd(session, SOON_MS, 0, &fd));
     CHECK(read(fd, &first, 1) == 1);
@@ -277,9 +281,11 @@ static void no_descriptor_leaks(void)
     CHECK(descriptors_become(before));
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
     check_begin();
+    if (count == 2)
+        peer(arguments[1]);
     signal(SIGPIPE, SIG_IGN);
     RUN(they_are_sockets_as_any);
     RUN(select_and_poll_tell_when_there_is_something);

@@ -88,7 +88,8 @@ impl Node {
     /// `CLERVER_*` environment, then from the configuration file, then from the defaults. Makes the host key
     /// on first use. Blocks for the disk.
     ///
-    /// Errors: `CONFIG` naming option, value and source; `KEY_FILE`; `SYSTEM`.
+    /// Errors: `CONFIG` naming option, value and source; `KEY_FILE`; `SYSTEM`; `FORKED` in a child whose parent had
+    /// nodes open when it forked.
     pub fn open(mut options: Options) -> Result<Node> {
         options.load_process()?;
         Ok(Node(Arc::new(Inner(Engine::start(options.resolve()?)?))))

@@ -153,6 +153,7 @@ impl Engine {
         drop(dropped);
         closed.undelivered.extend(left);
         self.stop(may_wait);
+        *self.presence.lock() = None;
         Ok(closed)
     }
 
@@ -297,6 +298,10 @@ impl Engine {
 
     fn stop(self: &Arc<Self>, may_wait: bool) {
         self.stop_workers();
+        if may_wait {
+            self.workers.wait_for_idle_threads(LAST_TURN);
+            self.resolvers.wait_for_idle_threads(LAST_TURN);
+        }
         self.post(Command::Look);
         if self.settings.caller_driven {
             // Another thread may be at the sockets still.

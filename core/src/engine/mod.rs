@@ -30,6 +30,7 @@ mod local_pair;
 mod log;
 mod object;
 mod pace;
+mod presence;
 mod reading;
 mod service;
 mod shard;
@@ -161,6 +162,8 @@ pub(crate) struct Engine {
     closing: AtomicU8,
     /// Links that wait for their peer's goodbye, as the driver last said.
     lingering: AtomicUsize,
+    /// Until the close.
+    presence: Mutex<Option<presence::Presence>>,
     driver_thread: Mutex<Option<JoinHandle<()>>>,
     driver_ended: Mutex<bool>,
     driver_ended_bell: parking_lot::Condvar,

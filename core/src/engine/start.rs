@@ -3,6 +3,7 @@
 use super::alarm::Alarm;
 use super::descriptor::{self, EventFd};
 use super::driver::Driver;
+use super::presence::Presence;
 use super::shard::{Bell, Shard};
 use super::workers::Workers;
 use super::{Engine, Inline, clock, log, system};
@@ -69,8 +70,9 @@ fn bounded(name: &str) -> String {
 impl Engine {
     /// Starts a node. Blocks for the disk, where key and trust files are.
     ///
-    /// Errors: `KEY_FILE`, `CONFIG`, `SYSTEM`.
+    /// Errors: `KEY_FILE`, `CONFIG`, `SYSTEM`; `FORKED` in a child whose parent had nodes open.
     pub(crate) fn start(settings: Settings) -> Result<Arc<Engine>> {
+        let presence = Presence::enter()?;
         let home = match &settings.home {
             Some(home) => home.clone(),
             None => home_dir(|name| std::env::var_os(name))?,
@@ -86,6 +88,7 @@ impl Engine {
         let node = Node::new(options, key.host_id(), hash, seed, clock::now(), clock::wall_ms())?;
         let engine =
             Arc::new(Engine::around(node, settings, tls, trust).map_err(|e| system("start a node", &e))?);
+        *engine.presence.lock() = Some(presence);
         engine.with_shard(|_, _, _| ());
         if !engine.settings.caller_driven {
             let thread = Arc::clone(&engine);
@@ -134,6 +137,7 @@ impl Engine {
             has_ended: AtomicBool::new(false),
             closing: AtomicU8::new(super::bridge::closing::NO),
             lingering: AtomicUsize::new(0),
+            presence: Mutex::default(),
             driver_thread: Mutex::default(),
             driver_ended: Mutex::new(false),
             driver_ended_bell: Condvar::new(),

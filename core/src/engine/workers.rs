@@ -7,6 +7,7 @@
 //! threads exist; what is not a call never waits behind calls, or a stuck handler could keep `abandon` from
 //! running; no lock is held while a task runs; a panic ends the task and not the thread.
 
+use super::clock::{deadline, now};
 use super::descriptor::{SignalMask, process_mark};
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
@@ -128,8 +129,13 @@ impl Workers {
         state.threads -= 1;
         let is_needed = state.wants_thread(self.size);
         state.threads += usize::from(is_needed);
+        let is_stopped = state.is_stopped;
         drop(state);
         POOL.set(None);
+        if is_stopped {
+            // The close waits for this.
+            self.work.notify_all();
+        }
         if is_needed {
             self.spawn();
         }
@@ -149,6 +155,15 @@ impl Workers {
     /// Whether a task waits.
     pub(crate) fn has_work(&self) -> bool {
         !self.state.lock().is_empty()
+    }
+
+    /// After `stop`: waits until the threads that run nothing have ended, at most for `time`.
+    pub(crate) fn wait_for_idle_threads(&self, time: Duration) {
+        let until = deadline(Some(time));
+        let mut state = self.state.lock();
+        while state.threads > state.running.len() && now() < until {
+            self.work.wait_for(&mut state, until.since(now()));
+        }
     }
 
     /// Names of what runs or waits now, log lines left out.

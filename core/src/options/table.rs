@@ -166,7 +166,7 @@ options! {
     /// plus 8 KiB for each of channels_max. Used only while the application does not read.
     session_budget_bytes: number = 33_554_432, 65_536 ..= 17_179_869_184;
     /// Open channels of a session at most. Each costs about 1 KiB while it is open.
-    channels_max: number = 1_024, 1 ..= 1_048_576;
+    channels_max: number = 1_024, 1 ..= 1_024;
     /// Threads that run handlers. A handler that is blocked inside a Clerver call does not count, up to
     /// four times as many. Each costs a stack.
     workers: number = 4, 1 ..= 1_024;
