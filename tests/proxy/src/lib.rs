@@ -270,7 +270,7 @@ impl Shared {
         };
         let mut state = self.state.lock();
         if state.closed {
-            return;
+            return [&client, &server].into_iter().for_each(reset_when_closed);
         }
         let id = state.counters.connections;
         let (client, server) = (Arc::new(client), Arc::new(server));
