@@ -85,10 +85,10 @@ impl Call {
     fn take(&self, wait: Wait) -> Result<Option<Bytes>> {
         let Inner { session, service, call, slot, .. } = &*self.0;
         let (id, call) = (session.id(), *call);
-        let what = format!("call service \"{service}\" of {}", session.peer());
+        let what = || format!("call service \"{service}\" of {}", session.peer());
         let result = session.engine().block(
             Blocking { bell: &slot.readable, session: Some(id), wait },
-            || timed_out(&what, wait),
+            || timed_out(&what(), wait),
             |shard, now, _| match shard.node.channel_receive(now, id, call, usize::MAX) {
                 Err(error) if error.code == Code::Again => None,
                 Err(error) => {
@@ -108,7 +108,7 @@ impl Call {
             progress.is_whole = true;
             return Ok(None);
         }
-        let message = format!("{what}: {}", error.message);
+        let message = format!("{}: {}", what(), error.message);
         let error = Error { code: error.code, message, remedy: error.remedy };
         progress.failure = Some(error.clone());
         Err(error)

@@ -320,7 +320,8 @@ impl Session {
     fn call_when_possible(&self, service: &str, request: &Bytes, until: Instant, wait: Wait) -> Result<Call> {
         let id = self.0.id;
         let what = format!("call service \"{service}\"");
-        let (call, slot) = self.block(&what, wait, |shard, now, _| {
+        let (call, slot) = self.block(&what, wait, |shard, now, batch| {
+            batch.is_urgent = true;
             let options = CallOptions { deadline: wait.map(|_| until.since(now)) };
             match shard.node.call_start(now, id, service, request.clone(), options) {
                 Ok(call) => Some(Ok((call, shard.slot(id, call)))),

@@ -24,8 +24,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-/// Encrypted and sent at once: one system call per 64 KiB, never one per record.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Encrypted and sent at once: one system call per 64 KiB, never one per record. A message of 64 KiB fits with what
+/// stands before it, or its last bytes would be a record and a system call of their own.
+const BATCH_BYTES: usize = 66 * 1024;
 /// Batches that one visit sends before it passes the link on.
 const BATCHES_PER_VISIT: usize = 4;
 /// Buffer for one receive.
@@ -60,6 +61,8 @@ enum Owner {
 pub(crate) enum By {
     /// A thread that just appended.
     Caller,
+    /// A thread that just appended what somebody waits for: no burst that is gathered.
+    Urgent,
     /// The engine's thread that just appended.
     Engine,
     /// The engine, as it was asked to.

@@ -201,7 +201,8 @@ impl Engine {
         let result = change(&mut shard, now, &mut batch);
         shard.drain(now, &mut batch);
         drop(shard);
-        self.carry_out(batch, self.flusher(), now);
+        let by = self.flusher(&batch);
+        self.carry_out(batch, by, now);
         result
     }
 
@@ -253,7 +254,8 @@ impl Engine {
             let is_over = now >= until;
             if result.is_some() || is_over || !batch.is_empty() {
                 drop(shard);
-                self.carry_out(batch, self.flusher(), now);
+                let by = self.flusher(&batch);
+                self.carry_out(batch, by, now);
                 if result.is_some() || is_over {
                     // The turns of the loop here ran no handlers.
                     self.say_deferred();
@@ -306,8 +308,12 @@ impl Engine {
         Arc::clone(&self.event_bell)
     }
 
-    fn flusher(&self) -> By {
-        if is_inline() { By::Engine } else { By::Caller }
+    fn flusher(&self, batch: &Batch) -> By {
+        match (is_inline(), batch.is_urgent) {
+            (true, _) => By::Engine,
+            (false, true) => By::Urgent,
+            (false, false) => By::Caller,
+        }
     }
 
     /// Does what the shard lock forbids: wakes those who wait, hands work out, and sends.

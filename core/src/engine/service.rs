@@ -116,9 +116,12 @@ impl IncomingCall {
                     format!("reply to a call of service \"{}\": no room", self.request.service),
                 )
             },
-            |shard, now, _| match shard.node.call_reply(now, session, call, part.clone(), is_last) {
-                Err(error) if error.code == Code::Again => None,
-                result => Some(result),
+            |shard, now, batch| {
+                batch.is_urgent = true;
+                match shard.node.call_reply(now, session, call, part.clone(), is_last) {
+                    Err(error) if error.code == Code::Again => None,
+                    result => Some(result),
+                }
             },
         )
     }

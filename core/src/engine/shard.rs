@@ -106,6 +106,8 @@ pub(crate) struct Batch {
     links: Vec<Arc<Link>>,
     /// Of `links`, once they are many.
     touched: HashSet<LinkId>,
+    /// Somebody waits for the answer to what is sent.
+    pub(crate) is_urgent: bool,
     pub(crate) bells: Vec<Bell>,
     pub(crate) commands: Vec<Command>,
     pub(crate) calls: Vec<CallWork>,
