@@ -146,7 +146,10 @@ impl Channel {
             budget.charge(&mut self.send_charge, target);
             return len;
         }
-        if self.message_out.is_none() && budget.try_message(self.id) {
+        // What fits as soon as the peer holds what went before waits for that. The slot would make everything that
+        // follows wait until the very end of this message is held.
+        let fits_soon = occupied > 0 && len <= CHANNEL_WINDOW_BYTES_MAX;
+        if !fits_soon && self.message_out.is_none() && budget.try_message(self.id) {
             self.message_out = Some(self.send.written() + len);
             return len;
         }
@@ -162,11 +165,10 @@ impl Channel {
             budget.release_message(self.id);
             freed = true;
         }
-        let occupied = if self.message_out.is_some() { 0 } else { self.send.occupied() };
         let want = if self.message_out.is_some() {
             self.send_charge
         } else {
-            occupied.saturating_sub(self.base).min(self.send_charge)
+            self.send.occupied().saturating_sub(self.base).min(self.send_charge)
         };
         let was_tight = budget.free() < CHANNEL_WINDOW_BYTES_MAX;
         let before = self.send_charge;

@@ -112,21 +112,31 @@ fn a_message_cut_off_by_its_end_is_an_error_and_not_an_end() {
 
 #[test]
 fn sending_room_is_the_base_then_the_pool_then_one_message() {
-    let (mut a, mut b, mut budget) = (channel(2), channel(4), Budget::new(10_000));
+    let (mut a, mut b, mut c, mut budget) = (channel(2), channel(4), channel(6), Budget::new(10_000));
     assert_eq!(a.make_room(&mut budget, 4096), 4096);
     a.send.write(Bytes::from(vec![0; 4096]));
     assert_eq!(a.make_room(&mut budget, 10_000), 10_000);
     a.send.write(Bytes::from(vec![0; 10_000]));
-    assert_eq!(a.make_room(&mut budget, 5000), 5000, "the pool is empty, so it takes the message slot");
-    a.send.write(Bytes::from(vec![0; 5000]));
-    assert_eq!(a.make_room(&mut budget, 5000), 0);
+    assert_eq!(a.make_room(&mut budget, 5000), 0, "it fits once the peer holds what went before");
+    assert_eq!(b.make_room(&mut budget, 5000), 5000, "the pool is empty, so it takes the message slot");
+    b.send.write(Bytes::from(vec![0; 5000]));
     assert_eq!(b.make_room(&mut budget, 5000), 0);
-    assert_eq!(b.make_room(&mut budget, 4096), 4096, "the base is always there");
+    assert_eq!(c.make_room(&mut budget, 5000), 0);
+    assert_eq!(c.make_room(&mut budget, 4096), 4096, "the base is always there");
     a.send.on_credit(1 << 20);
     while let Some(range) = a.send.next_range(1 << 20) {
         a.send.on_held(range);
     }
     assert!(a.settle_sending(&mut budget));
     assert_eq!(budget.free(), 10_000);
-    assert_eq!(b.make_room(&mut budget, 5000), 5000);
+    assert_eq!(c.make_room(&mut budget, 5000), 5000);
+}
+
+#[test]
+fn a_message_that_never_fits_beside_others_takes_the_slot_behind_them() {
+    let (mut a, mut budget) = (channel(2), Budget::new(10_000));
+    assert_eq!(a.make_room(&mut budget, 6000), 6000);
+    a.send.write(Bytes::from(vec![0; 6000]));
+    let len = CHANNEL_WINDOW_BYTES_MAX + 1;
+    assert_eq!(a.make_room(&mut budget, len), len);
 }

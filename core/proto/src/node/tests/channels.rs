@@ -124,3 +124,21 @@ fn large_messages_wait_behind_one_that_nobody_takes_until_it_is_taken() {
     assert_eq!(world.receive(1, b, second).unwrap().len(), big.len());
     assert_eq!((world.state(0, a), world.state(1, b)), (SessionState::Live, SessionState::Live));
 }
+
+/// The last bytes that the peer holds are said to be held a little later; nobody waits for that while there is room.
+#[test]
+fn a_writer_that_ran_ahead_goes_on_before_the_last_of_it_is_said_to_be_held() {
+    let mut world = world();
+    let ([a, b], channel) = open_pair(&mut world);
+    let message = Bytes::from(vec![7; 64 << 10]);
+    for round in 0..20 {
+        world.held = Some(vec![]);
+        let mut sent = 0;
+        while world.try_send(0, a, channel, &message).is_ok() {
+            sent += 1;
+        }
+        assert!(sent > 0, "round {round}");
+        world.deliver();
+        while world.command(1, |node, now| node.channel_receive(now, b, channel, usize::MAX)).is_ok() {}
+    }
+}
