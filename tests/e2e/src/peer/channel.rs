@@ -76,13 +76,24 @@ fn check(channel: &Channel, seed: u64, total: u64, wait: Option<Duration>) -> Re
     Ok(received.to_string())
 }
 
-/// Sends without waiting until there is no room: bytes that went, and the error.
+/// Without a reader, what the peer holds is known after this time.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Sends until there is no room for another byte, and none comes: bytes that went, and the error. Room comes a little
+/// later than it could, when the peer says what it holds.
 fn stuff(channel: &Channel, piece: usize) -> Result<String> {
     let mut sent = 0u64;
+    let mut left = piece;
     loop {
-        match channel.try_send(&pattern::make(2, sent, piece)) {
+        let message = pattern::make(2, sent, left);
+        match channel.try_send(&message) {
             Ok(size) => sent += size as u64,
-            Err(error) => return Ok(format!("{sent} {}", super::error_words(&error))),
+            Err(error) if error.code != Code::Again => {
+                return Ok(format!("{sent} {}", super::error_words(&error)));
+            }
+            Err(_) if left == piece && channel.send(&message, Some(SETTLED)).is_ok() => sent += left as u64,
+            Err(error) if left == 1 => return Ok(format!("{sent} {}", super::error_words(&error))),
+            Err(_) => left /= 2,
         }
     }
 }
