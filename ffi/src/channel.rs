@@ -5,7 +5,7 @@ use crate::buffer::{clv_buffer, held};
 use crate::handle::{find, remove, tables};
 use crate::node::looked;
 use crate::noun::{clv_channel, clv_session};
-use crate::raw::{self, Out, Versioned};
+use crate::raw::{self, Out, SizedOut, Versioned};
 use crate::report::clv_channel_report;
 use crate::session::session_of;
 use crate::status::{CLV_E_SIZE, clv_status};
@@ -326,7 +326,8 @@ pub unsafe extern "C" fn clv_channel_get_report(
     enter(|| {
         let report = channel_of(channel)?.channel.report()?;
         // SAFETY: the caller's part.
-        unsafe { raw::write_sized(out, (&report).into(), "out") }
+        unsafe { SizedOut::new(out, "out") }?.write((&report).into());
+        Ok(())
     })
 }
 

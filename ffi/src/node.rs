@@ -5,7 +5,7 @@ use crate::event::clv_event;
 use crate::handle::{find, remove, tables};
 use crate::noun::{clv_node, clv_session};
 use crate::options::{clv_options, options_of};
-use crate::raw::{self, Out, Versioned};
+use crate::raw::{self, Out, SizedOut, Versioned};
 use crate::report::{clv_counters, clv_leftovers};
 use crate::session::keep;
 use crate::status::clv_status;
@@ -71,10 +71,12 @@ pub unsafe extern "C" fn clv_node_close(
     enter(|| {
         let wait = raw::bounded(timeout_ms)?;
         // SAFETY: the caller's part.
-        unsafe { check_output(out) }?;
+        let out = unsafe { SizedOut::optional(out, "out") }?;
         let closed = remove(|tables| &tables.nodes, "node", node.id)?.close(wait)?;
-        // SAFETY: as above.
-        unsafe { write_leftovers(out, clv_leftovers::new(&closed.undelivered, &closed.stuck)) }
+        if let Some(out) = out {
+            out.write(clv_leftovers::new(&closed.undelivered, &closed.stuck));
+        }
+        Ok(())
     })
 }
 
@@ -95,29 +97,13 @@ pub unsafe extern "C" fn clv_node_drain(
     enter(|| {
         let wait = raw::wait(timeout_ms)?;
         // SAFETY: the caller's part.
-        unsafe { check_output(out) }?;
+        let out = unsafe { SizedOut::optional(out, "out") }?;
         let drained = node_of(node)?.drain(wait)?;
-        // SAFETY: as above.
-        unsafe { write_leftovers(out, clv_leftovers::new(&drained.undelivered, &drained.running)) }
+        if let Some(out) = out {
+            out.write(clv_leftovers::new(&drained.undelivered, &drained.running));
+        }
+        Ok(())
     })
-}
-
-/// Refuses a struct that was not begun, before anything happens.
-unsafe fn check_output<T: Versioned>(out: *const T) -> Result<()> {
-    if out.is_null() {
-        return Ok(());
-    }
-    // SAFETY: the caller's part: the size stands first.
-    let given = unsafe { out.cast::<usize>().read_unaligned() };
-    raw::check_size(given, "out")
-}
-
-unsafe fn write_leftovers(out: *mut clv_leftovers, left: clv_leftovers) -> Result<()> {
-    if out.is_null() {
-        return Ok(());
-    }
-    // SAFETY: the caller's part.
-    unsafe { raw::write_sized(out, left, "out") }
 }
 
 /// The id of the key that the node runs under, which peers authorise, as text. CLV_HOST_ID_BYTES are room
@@ -301,20 +287,10 @@ pub unsafe extern "C" fn clv_node_next_event(
     enter(|| {
         let (node, wait) = (node_of(node)?, raw::wait(timeout_ms)?);
         // SAFETY: the caller's part.
-        unsafe { check_given(out) }?;
-        let event = looked(wait, node.next_event(wait))?;
-        // SAFETY: as above.
-        unsafe { raw::write_sized(out, event.into(), "out") }
+        let out = unsafe { SizedOut::new(out, "out") }?;
+        out.write(looked(wait, node.next_event(wait))?.into());
+        Ok(())
     })
-}
-
-/// As `check_output`, for a struct that must be there.
-pub(crate) unsafe fn check_given<T: Versioned>(out: *const T) -> Result<()> {
-    if out.is_null() {
-        return Err(raw::bad("out", "is NULL"));
-    }
-    // SAFETY: the caller's part.
-    unsafe { check_output(out) }
 }
 
 /// A descriptor for select, poll, epoll and the loops built on them, level-triggered: readable while events
@@ -354,7 +330,8 @@ pub unsafe extern "C" fn clv_node_counters(node: clv_node, out: *mut clv_counter
     enter(|| {
         let counters = node_of(node)?.counters();
         // SAFETY: the caller's part.
-        unsafe { raw::write_sized(out, (&counters).into(), "out") }
+        unsafe { SizedOut::new(out, "out") }?.write((&counters).into());
+        Ok(())
     })
 }
 

@@ -125,27 +125,47 @@ pub(crate) unsafe fn check_rest<T: Versioned>(from: *const T, what: &str) -> Res
     Ok(())
 }
 
-/// Writes as much of a struct as the caller's version knows; its `struct_size` stays.
-///
-/// # Safety
-/// A struct of as many bytes as its first member says.
-pub(crate) unsafe fn write_sized<T: Versioned>(to: *mut T, value: T, what: &str) -> Result<()> {
-    if to.is_null() {
-        return Err(bad(what, "is NULL"));
-    }
-    // SAFETY: of the caller.
-    let given = unsafe { to.cast::<usize>().read_unaligned() };
-    check_size(given, what)?;
-    let first = size_of::<usize>();
-    // SAFETY: both have that many bytes, and do not overlap.
-    unsafe {
-        let value = (&raw const value).cast::<u8>().add(first);
-        std::ptr::copy_nonoverlapping(value, to.cast::<u8>().add(first), given.min(size_of::<T>()) - first);
-    }
-    Ok(())
+/// A place for a struct with a size, which is written on success, as far as the caller's version knows it.
+pub(crate) struct SizedOut<T> {
+    place: *mut T,
+    size: usize,
 }
 
-pub(crate) fn check_size(given: usize, what: &str) -> Result<()> {
+impl<T: Versioned> SizedOut<T> {
+    /// # Safety
+    /// NULL, or a struct of as many bytes as its first member says.
+    pub(crate) unsafe fn new(place: *mut T, what: &str) -> Result<SizedOut<T>> {
+        if place.is_null() {
+            return Err(bad(what, "is NULL"));
+        }
+        // SAFETY: of the caller.
+        let size = unsafe { place.cast::<usize>().read_unaligned() };
+        check_size(size, what)?;
+        Ok(SizedOut { place, size })
+    }
+
+    /// As `new`; NULL is an output that nobody wants.
+    ///
+    /// # Safety
+    /// As for `new`.
+    pub(crate) unsafe fn optional(place: *mut T, what: &str) -> Result<Option<SizedOut<T>>> {
+        // SAFETY: of the caller.
+        if place.is_null() { Ok(None) } else { unsafe { SizedOut::new(place, what) }.map(Some) }
+    }
+
+    /// Its `struct_size` stays.
+    pub(crate) fn write(self, value: T) {
+        let first = size_of::<usize>();
+        // SAFETY: both have that many bytes, as `new` asked for, and do not overlap.
+        unsafe {
+            let value = (&raw const value).cast::<u8>().add(first);
+            let known = self.size.min(size_of::<T>()) - first;
+            std::ptr::copy_nonoverlapping(value, self.place.cast::<u8>().add(first), known);
+        }
+    }
+}
+
+fn check_size(given: usize, what: &str) -> Result<()> {
     if (size_of::<usize>()..=4096).contains(&given) {
         return Ok(());
     }
@@ -254,11 +274,11 @@ mod tests {
     fn an_output_is_written_as_far_as_its_caller_knows_it() {
         let mut room = [Small { struct_size: 16, a: 0 }, Small { struct_size: 4, a: 4 }];
         // SAFETY: as above.
-        unsafe { write_sized((&raw mut room[0]).cast::<Large>(), LARGE, "x") }.unwrap();
+        unsafe { SizedOut::new((&raw mut room[0]).cast::<Large>(), "x") }.unwrap().write(LARGE);
         assert_eq!(room[0], Small { struct_size: 16, a: 7 });
         // SAFETY: it is refused by its size.
-        let refused = unsafe { write_sized((&raw mut room[1]).cast::<Large>(), LARGE, "x") };
-        assert_eq!(refused.unwrap_err().code, Code::Argument);
+        let refused = unsafe { SizedOut::new((&raw mut room[1]).cast::<Large>(), "x") };
+        assert_eq!(refused.err().unwrap().code, Code::Argument);
     }
 
     #[test]

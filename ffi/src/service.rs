@@ -4,7 +4,7 @@ use crate::boundary::{enter, status_of};
 use crate::handle::{find, remove, tables};
 use crate::node::node_of;
 use crate::noun::{clv_node, clv_request, clv_session};
-use crate::raw::{self, Out, Versioned};
+use crate::raw::{self, Out, SizedOut, Versioned};
 use crate::session::keep;
 use crate::status::{CLV_OK, clv_status};
 use crate::user::{User, clv_drop};
@@ -243,7 +243,8 @@ pub unsafe extern "C" fn clv_request_get_info(
             remaining_ms: remaining.unwrap_or(-1),
         };
         // SAFETY: the caller's part.
-        unsafe { raw::write_sized(out, info, "out") }
+        unsafe { SizedOut::new(out, "out") }?.write(info);
+        Ok(())
     })
 }
 

@@ -3,9 +3,9 @@
 use crate::boundary::{enter, status_of};
 use crate::event::clv_event;
 use crate::handle::{find, remove, tables};
-use crate::node::{check_given, looked};
+use crate::node::looked;
 use crate::noun::clv_session;
-use crate::raw::{self, Out, Versioned, fixed};
+use crate::raw::{self, Out, SizedOut, Versioned, fixed};
 use crate::report::{clv_channel_report, clv_loss};
 use crate::state::{clv_state, state_number};
 use crate::status::clv_status;
@@ -160,7 +160,8 @@ pub unsafe extern "C" fn clv_session_get_info(
         let session = session_of(session)?;
         let info = session.info()?;
         // SAFETY: the caller's part.
-        unsafe { raw::write_sized(out, clv_session_info::new(&session, &info), "out") }
+        unsafe { SizedOut::new(out, "out") }?.write(clv_session_info::new(&session, &info));
+        Ok(())
     })
 }
 
@@ -180,11 +181,10 @@ pub unsafe extern "C" fn clv_session_next_event(
     enter(|| {
         let (session, wait) = (session_of(session)?, raw::wait(timeout_ms)?);
         // SAFETY: the caller's part.
-        unsafe { check_given(out) }?;
+        let out = unsafe { SizedOut::new(out, "out") }?;
         let event = looked(wait, session.next_event(wait))?;
-        let event = clv_event { session: session.id().0, ..event.into() };
-        // SAFETY: as above.
-        unsafe { raw::write_sized(out, event, "out") }
+        out.write(clv_event { session: session.id().0, ..event.into() });
+        Ok(())
     })
 }
 
@@ -245,7 +245,7 @@ pub unsafe extern "C" fn clv_session_loss(
             Error::new(Code::State, format!("loss of session {}: it is not over", session.id()))
         })?;
         // SAFETY: the caller's part.
-        unsafe { raw::write_sized(out, loss_of(&report), "out") }?;
+        unsafe { SizedOut::new(out, "out") }?.write(loss_of(&report));
         for channel in &report.channels {
             if let Some(each) = each {
                 // SAFETY: the caller's function, with a report that lives as long as the call.
