@@ -6,16 +6,6 @@
 #define NEWER_BYTES 64
 #define NOT_UTF8 "\xc3\x28"
 
-static clv_status echo(void *user, clv_request request)
-{
-    const void *data;
-    size_t size;
-
-    (void)user;
-    OK(clv_request_data(request, &data, &size));
-    return clv_reply(request, data, size);
-}
-
 static void ends(void *user, void *object)
 {
     (void)user;

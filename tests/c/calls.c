@@ -1,16 +1,6 @@
 /* Calls and their handlers: outcomes, parts, cancels, and what may be called from inside a callback. */
 #include "refusals.h"
 
-static clv_status echo(void *user, clv_request request)
-{
-    const void *data;
-    size_t size;
-
-    (void)user;
-    OK(clv_request_data(request, &data, &size));
-    return clv_reply(request, data, size);
-}
-
 static clv_status answers_its_user(void *user, clv_request request)
 {
     OK(clv_reply_error(request, "as the test wants"));

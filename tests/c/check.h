@@ -230,6 +230,17 @@ static inline clv_node node_with(const char *const *settings)
     return node;
 }
 
+/* A service that answers with its request. */
+static inline clv_status echo(void *user, clv_request request)
+{
+    const void *data;
+    size_t size;
+
+    (void)user;
+    OK(clv_request_data(request, &data, &size));
+    return clv_reply(request, data, size);
+}
+
 /* Two nodes of one home, which trust each other, and a session between them. */
 typedef struct pair {
     clv_node server;

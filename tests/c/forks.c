@@ -4,16 +4,6 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-static clv_status echo(void *user, clv_request request)
-{
-    const void *data;
-    size_t size;
-
-    (void)user;
-    OK(clv_request_data(request, &data, &size));
-    return clv_reply(request, data, size);
-}
-
 /* Everything that a parent can have. */
 typedef struct family {
     pair both;

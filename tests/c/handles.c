@@ -1,16 +1,6 @@
 /* Handles that stand for nothing: made up, of another kind, stale, closed twice, and after the node is closed. */
 #include "refusals.h"
 
-static clv_status echo(void *user, clv_request request)
-{
-    const void *data;
-    size_t size;
-
-    (void)user;
-    OK(clv_request_data(request, &data, &size));
-    return clv_reply(request, data, size);
-}
-
 static void made_up_handles_are_refused(void)
 {
     uint64_t state = 88172645463325252u;

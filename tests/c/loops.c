@@ -4,16 +4,6 @@
 
 enum { SESSION_TOKEN = 10, CHANNEL_TOKEN = 11, CALL_TOKEN = 12 };
 
-static clv_status echo(void *user, clv_request request)
-{
-    const void *data;
-    size_t size;
-
-    (void)user;
-    OK(clv_request_data(request, &data, &size));
-    return clv_reply(request, data, size);
-}
-
 static int is_readable(int fd, int timeout_ms)
 {
     struct pollfd wait = { 0, POLLIN, 0 };

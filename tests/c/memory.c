@@ -22,17 +22,6 @@
 
 static counter destroyed = COUNTER_INIT;
 
-static clv_status echo(void *user, clv_request request)
-{
-    const void *data;
-    size_t size;
-
-    (void)user;
-    if (clv_request_data(request, &data, &size) != CLV_OK)
-        return CLV_E_BUG;
-    return clv_reply(request, data, size);
-}
-
 static void destroy(void *user, void *object)
 {
     (void)user;

@@ -3,16 +3,6 @@
 
 #define THREADS 8
 
-static clv_status echo(void *user, clv_request request)
-{
-    const void *data;
-    size_t size;
-
-    (void)user;
-    OK(clv_request_data(request, &data, &size));
-    return clv_reply(request, data, size);
-}
-
 /* A thread that waits in one function, and what that answered. */
 typedef struct waiter {
     clv_status (*wait)(struct waiter *of);
