@@ -4,8 +4,8 @@
 
 mod library;
 
+use library::{root, skip};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -63,18 +63,6 @@ const VALGRIND: Way = Way {
 
 const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The library under the name that the loader looks for.
-fn library(into: &Path) {
-    let built = library::built().join("libclerver.so");
-    for name in ["libclerver.so", "libclerver.so.0"] {
-        std::os::unix::fs::symlink(&built, into.join(name)).unwrap();
-    }
-}
-
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -104,7 +92,7 @@ fn build(source: &Path, way: Way, directory: &Path) -> Result<PathBuf, String> {
 /// Runs one program of `tests/c` one way.
 fn check(name: &str, way: Way) -> Result<(), String> {
     let (directory, home) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    library(directory.path());
+    library::link_into(directory.path());
     let source = root().join("tests/c").join(format!("{name}.c"));
     let failed = |what: &str, said: String| format!("{name} as {}: {what}\n{said}\n", way.name);
     let program = build(&source, way, directory.path()).map_err(|said| failed("does not compile", said))?;
@@ -125,15 +113,6 @@ fn check(name: &str, way: Way) -> Result<(), String> {
         }
     }
     if output.status.success() { Ok(()) } else { Err(failed(&output.status.to_string(), text(&output))) }
-}
-
-/// Says loudly that a test proved nothing here.
-fn skip(test: &str, why: &str) {
-    println!("skipped: {test}: {why}");
-    if let Some(path) = std::env::var_os("SKIPPED_TESTS_FILE") {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{test}: {why}").unwrap();
-    }
 }
 
 fn check_all(name: &str, ways: &[Way]) {

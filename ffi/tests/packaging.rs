@@ -28,7 +28,7 @@ impl Staged {
     fn make(&self, goal: &str) -> Command {
         let mut make = Command::new("make");
         make.arg(goal).arg(format!("DESTDIR={}", self.dir.path().display()));
-        make.arg(format!("PREFIX={PREFIX}")).arg(format!("PROFILE={PROFILE}"));
+        make.arg(format!("PREFIX={PREFIX}")).arg(format!("PROFILE={}", PROFILE.directory()));
         if self.lib != "lib" {
             make.arg(format!("LIBDIR={PREFIX}/{}", self.lib));
         }

@@ -58,10 +58,7 @@ pub(crate) struct Workshop {
 impl Workshop {
     pub(crate) fn new() -> Workshop {
         let directory = tempfile::tempdir().unwrap();
-        let library = library::built().join("libclerver.so");
-        for name in ["libclerver.so.0", "libclerver.so"] {
-            std::os::unix::fs::symlink(&library, directory.path().join(name)).unwrap();
-        }
+        library::link_into(directory.path());
         std::fs::create_dir(directory.path().join("home")).unwrap();
         Workshop { directory, is_impatient: false }
     }

@@ -1,12 +1,13 @@
 //! The library as this profile builds it, and the programs that look at it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use clerver_programs::{Profile, build_library, link_library};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// What `make install` calls the profile of this test.
-pub(crate) const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+/// That of this test.
+pub(crate) const PROFILE: Profile = if cfg!(debug_assertions) { Profile::Debug } else { Profile::Release };
 
 /// The project. Asked at run time, because two clones may share a target directory.
 pub(crate) fn root() -> PathBuf {
@@ -18,19 +19,15 @@ pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
 }
 
-/// The directory of libclerver.so and libclerver.a. Cargo does not make them for a test, so this does.
-pub(crate) fn built() -> PathBuf {
+/// The directory of libclerver.so and libclerver.a, which are built once for all tests of a program.
+pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let mut cargo = Command::new(std::env::var_os("CARGO").expect("run it by cargo"));
-        cargo.args(["build", "--locked", "-p", "clerver-ffi"]).env("CARGO_TARGET_DIR", target());
-        if PROFILE == "release" {
-            cargo.arg("--release");
-        }
-        output(cargo.current_dir(root()));
-        target().join(PROFILE)
-    };
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| build_library(&root(), PROFILE, &target()).unwrap())
+}
+
+/// The shared library, beside the programs in a directory.
+pub(crate) fn link_into(programs: &Path) {
+    link_library(built(), programs).unwrap();
 }
 
 /// What a program printed; a program that fails, fails the test.

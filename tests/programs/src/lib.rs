@@ -22,7 +22,8 @@ pub enum Profile {
 }
 
 impl Profile {
-    fn directory(self) -> &'static str {
+    /// What cargo calls it in the target directory.
+    pub fn directory(self) -> &'static str {
         match self {
             Profile::Debug => "debug",
             Profile::Release => "release",
@@ -51,18 +52,10 @@ impl Library {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target = root.join(target);
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--locked", "--package", "clerver-ffi", "--target-dir"]).arg(&target);
-        if profile == Profile::Release {
-            cargo.arg("--release");
-        }
-        run(cargo.current_dir(&root))?;
+        let built = build_library(&root, profile, &target)?;
         let programs = target.join("programs").join(profile.directory()).join(user);
         std::fs::create_dir_all(&programs)?;
-        let built = target.join(profile.directory()).join("libclerver.so");
-        for name in [SONAME, "libclerver.so"] {
-            link(&built, &programs.join(name))?;
-        }
+        link_library(&built, &programs)?;
         Ok(Library { root, programs })
     }
 
@@ -88,6 +81,31 @@ impl Library {
         run(&mut cc)?;
         Ok(program)
     }
+}
+
+/// Builds libclerver of the project at `root` into `target`, for cargo does not make it for a test, and answers the
+/// directory of libclerver.so and libclerver.a.
+///
+/// # Errors
+/// What cargo or the system said.
+pub fn build_library(root: &Path, profile: Profile, target: &Path) -> io::Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--locked", "--package", "clerver-ffi", "--target-dir"]).arg(target);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    run(cargo.current_dir(root))?;
+    Ok(target.join(profile.directory()))
+}
+
+/// Puts the shared library that was built beside programs, under the names that linker and loader look for.
+///
+/// # Errors
+/// What the system said.
+pub fn link_library(built: &Path, programs: &Path) -> io::Result<()> {
+    [SONAME, "libclerver.so"]
+        .iter()
+        .try_for_each(|name| link(&built.join("libclerver.so"), &programs.join(name)))
 }
 
 /// A symbolic link that replaces what was there.
