@@ -14,6 +14,7 @@ use crate::time::Instant;
 use crate::wire::Role;
 use crate::wire::header::Header;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the engine knows of a link that just passed its TLS handshake.
@@ -267,7 +268,7 @@ pub struct CallRequest {
     /// Names the call between both ends and across processes: fencing token and key for idempotence (O6, C1).
     pub sid: Sid,
     /// Which service.
-    pub service: String,
+    pub service: Arc<str>,
     /// The one request message.
     pub request: Bytes,
     /// When the caller gives up.

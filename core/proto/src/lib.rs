@@ -11,5 +11,6 @@ pub mod node;
 pub mod object;
 pub mod options;
 mod session;
+mod sorted;
 pub mod time;
 pub mod wire;

@@ -90,12 +90,12 @@ impl Call {
             Blocking { bell: &slot.readable, session: Some(id), wait },
             || timed_out(&what(), wait),
             |shard, now, _| match shard.node.channel_receive(now, id, call, usize::MAX) {
-                Err(error) if error.code == Code::Again => None,
+                Ok(None) => None,
                 Err(error) => {
                     let outcome = shard.node.call_outcome(id, call).ok();
                     Some(Ok(Err((error, outcome))))
                 }
-                Ok(part) => Some(Ok(Ok(part))),
+                Ok(Some(part)) => Some(Ok(Ok(part))),
             },
         )?;
         let (error, outcome) = match result {

@@ -119,8 +119,7 @@ impl Channel {
             Blocking { bell: &self.0.slot.readable, session: Some(self.0.session.id()), wait },
             || timed_out(&self.doing("receive on"), wait),
             |shard, now, _| {
-                let result = shard.node.channel_receive(now, self.0.session.id(), self.0.id, bytes_max);
-                if is_again(&result) { None } else { Some(result) }
+                shard.node.channel_receive(now, self.0.session.id(), self.0.id, bytes_max).transpose()
             },
         )
     }
@@ -135,7 +134,11 @@ impl Channel {
     /// As [`Channel::try_receive`], with at most `bytes_max` of a channel of bytes; messages come whole.
     pub fn try_receive_up_to(&self, bytes_max: usize) -> Result<Bytes> {
         let engine = self.0.session.engine();
-        engine.change(|shard, now| shard.node.channel_receive(now, self.0.session.id(), self.0.id, bytes_max))
+        let (session, id) = (self.0.session.id(), self.0.id);
+        let taken = engine.change(|shard, now| shard.node.channel_receive(now, session, id, bytes_max))?;
+        taken.ok_or_else(|| {
+            Error::new(Code::Again, format!("{}: nothing there yet", self.doing("receive on")))
+        })
     }
 
     /// From now on events of the node, [`crate::api::NodeEvent::Readable`] and `Writable` with this token, tell

@@ -160,8 +160,8 @@ impl Bridge {
             let taken =
                 engine.change(|shard, now| shard.node.channel_receive(now, session, channel, PIECE_BYTES));
             match taken {
-                Ok(piece) => self.inbound = piece,
-                Err(error) if error.code == Code::Again => return Step::Waits,
+                Ok(Some(piece)) => self.inbound = piece,
+                Ok(None) => return Step::Waits,
                 Err(error) if error.code == Code::End => {
                     self.has_received_all = true;
                     // The program may have closed already, and then it needs no end.

@@ -235,7 +235,7 @@ impl Shard {
 
     fn note_call(&mut self, session: SessionId, request: Box<CallRequest>, batch: &mut Batch) {
         let (call, name) = (request.channel, &request.service);
-        let Some(service) = self.services.get(name).cloned() else {
+        let Some(service) = self.services.get(&**name).cloned() else {
             let why = not_run(name, Code::NoService, "it was withdrawn");
             self.chores.push_back(Chore::Refuse(session, call, why));
             return;

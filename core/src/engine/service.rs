@@ -29,7 +29,7 @@ pub(crate) struct Service {
 /// What a running call has to know of the world.
 #[derive(Debug)]
 pub(crate) struct Running {
-    service: String,
+    service: Arc<str>,
     pub(crate) is_inline: bool,
     is_cancelled: AtomicBool,
     /// Bytes of its request, while that waits for its handler.
@@ -39,10 +39,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(service: &str, is_inline: bool, bytes: u64, in_session: &Arc<AtomicU64>) -> Running {
+    pub(crate) fn new(
+        service: &Arc<str>,
+        is_inline: bool,
+        bytes: u64,
+        in_session: &Arc<AtomicU64>,
+    ) -> Running {
         in_session.fetch_add(bytes, Ordering::AcqRel);
         Running {
-            service: service.to_owned(),
+            service: Arc::clone(service),
             is_inline,
             is_cancelled: AtomicBool::new(false),
             waiting_bytes: AtomicU64::new(bytes),

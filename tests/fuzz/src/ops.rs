@@ -230,13 +230,14 @@ impl World {
     /// Takes what is next; answers whether there may be more.
     pub fn receive(&mut self, who: usize, session: SessionId, channel: ChannelId, max: usize) -> bool {
         let taken = self.command(who, |node, now| node.channel_receive(now, session, channel, max));
-        let Some(sid) = self.vetted_sid(who, session) else { return taken.is_ok() };
+        let Some(sid) = self.vetted_sid(who, session) else { return matches!(taken, Ok(Some(_))) };
         match &taken {
-            Ok(data) => self.ledger.taken(sid, channel, 1 - who, data),
+            Ok(None) => {}
+            Ok(Some(data)) => self.ledger.taken(sid, channel, 1 - who, data),
             Err(error) if error.code == Code::End => self.ledger.ended(sid, channel, 1 - who),
             Err(_) => {}
         }
-        taken.is_ok()
+        matches!(taken, Ok(Some(_)))
     }
 
     /// This end gave up writing or reading.

@@ -13,14 +13,14 @@ mod send;
 pub use budget::Budget;
 pub use range_set::RangeSet;
 pub use receive::{ReceiveHalf, reset_error};
-pub use send::{Delivery, Reset, SendHalf};
+pub use send::{Delivery, Reset, SendHalf, Slice};
 
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
-use crate::limits::{CHANNEL_WINDOW_BYTES_MAX, MESSAGE_PREFIX_BYTES_MAX};
-use crate::wire::codec::{malformed, peek_varint, put_varint};
+use crate::limits::{CHANNEL_WINDOW_BYTES_MAX, MESSAGE_PREFIX_BYTES_MAX, SLICE_BYTES_MIN};
+use crate::wire::codec::{malformed, peek_varint, put_varint, varint_len};
 use crate::wire::header::{HEADER_BYTES_MAX, Header, Purpose};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 fn codec_error(what: String) -> Error {
     malformed(what)
@@ -37,6 +37,11 @@ pub enum Class {
     Ordinary,
     /// Channels that yield to everything.
     Bulk,
+}
+
+impl Class {
+    /// How many there are.
+    pub const COUNT: usize = 4;
 }
 
 /// One channel at one end.
@@ -60,8 +65,8 @@ pub struct Channel {
     pub released: bool,
     /// The application was told that something can be taken, and did not take everything since.
     pub readable_told: bool,
-    /// The application was refused with `AGAIN` and wants to know when there is room.
-    pub wants_room: bool,
+    /// It stands among those that have something to send.
+    pub queued: bool,
     base: u64,
     window: u64,
     receive_charge: u64,
@@ -87,7 +92,7 @@ impl Channel {
             stop: None,
             released: false,
             readable_told: false,
-            wants_room: false,
+            queued: false,
             base: limit,
             window: limit,
             receive_charge: 0,
@@ -197,6 +202,16 @@ impl Channel {
         }
     }
 
+    /// Puts a message with its length into the channel. Only within the room that was made for it.
+    pub fn write_message(&mut self, message: Bytes) {
+        let prefix = varint_len(message.len() as u64);
+        if message.len() < SLICE_BYTES_MIN {
+            self.send.reserve(prefix + message.len());
+        }
+        self.send.write_with(|tail| put_varint(tail, message.len() as u64));
+        self.send.write(message);
+    }
+
     /// Length of the prefix and of the message that is next, once its prefix is there.
     fn next_message(&self) -> Result<Option<(u64, u64)>> {
         let mut front = [0; MESSAGE_PREFIX_BYTES_MAX as usize];
@@ -232,20 +247,20 @@ impl Channel {
         }
     }
 
-    /// The next whole message, or up to `bytes_max` bytes.
+    /// The next whole message, or up to `bytes_max` bytes; `None` when nothing is there yet.
     ///
     /// # Errors
-    /// `AGAIN` when nothing is there yet; `END` after the last; the code of a RESET where it broke off.
-    pub fn take(&mut self, bytes_max: usize) -> Result<Bytes> {
+    /// `END` after the last; the code of a RESET where it broke off.
+    pub fn take(&mut self, bytes_max: usize) -> Result<Option<Bytes>> {
         if self.is_bytes() {
             if self.receive.available() > 0 {
-                return Ok(self.receive.take_piece(bytes_max.max(1)));
+                return Ok(Some(self.receive.take_piece(bytes_max.max(1))));
             }
         } else if let Some((prefix, len)) = self.next_message()?
             && self.receive.available() >= prefix + len
         {
-            self.receive.take(prefix as usize);
-            return Ok(self.receive.take(len as usize));
+            self.receive.skip(prefix as usize);
+            return Ok(Some(self.receive.take(len as usize)));
         }
         if let Some(error) = self.receive.reset_error() {
             return Err(error.clone());
@@ -253,7 +268,7 @@ impl Channel {
         if self.receive.is_at_end() {
             return Err(Error::new(Code::End, format!("receive on channel {}: the peer ended it", self.id)));
         }
-        Err(Error::new(Code::Again, format!("receive on channel {}: nothing there yet", self.id)))
+        Ok(None)
     }
 
     /// Raises the credit limit as far as the window and the budget allow; answers whose turn for the message
@@ -328,13 +343,6 @@ impl Channel {
         receiving.charge(&mut self.receive_charge, 0);
         receiving.release_message(self.id)
     }
-}
-
-/// A message with its length before it, as it goes into a channel.
-pub fn frame_message(message: &Bytes) -> Bytes {
-    let mut prefix = BytesMut::with_capacity(8);
-    put_varint(&mut prefix, message.len() as u64);
-    prefix.freeze()
 }
 
 #[cfg(test)]

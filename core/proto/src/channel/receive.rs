@@ -9,6 +9,10 @@ use crate::limits::SLICE_BYTES_MIN;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Small pieces are joined up to this size.
+const TAIL_BYTES_MAX: usize = 4 * SLICE_BYTES_MIN;
+/// An empty buffer for small pieces is kept up to this size.
+const TAIL_BYTES_KEPT: usize = 1024;
 /// Pieces that may wait for what is missing before them; a peer that cuts finer than this loses its link.
 const EARLY_PIECES_MAX: usize = 8192;
 
@@ -159,7 +163,7 @@ impl ReceiveHalf {
             self.dropped += bytes.len() as u64;
         } else if bytes.len() < SLICE_BYTES_MIN {
             self.tail.extend_from_slice(&bytes);
-            if self.tail.len() >= 4 * SLICE_BYTES_MIN {
+            if self.tail.len() >= TAIL_BYTES_MAX {
                 self.seal_tail();
             }
         } else {
@@ -273,10 +277,37 @@ impl ReceiveHalf {
         filled
     }
 
+    /// Takes bytes that are available without looking at them.
+    pub fn skip(&mut self, len: usize) {
+        if self.ready.is_empty() {
+            self.taken += len as u64;
+            self.advance_tail(len);
+        } else {
+            self.take(len);
+        }
+    }
+
+    fn advance_tail(&mut self, len: usize) {
+        if len < self.tail.len() {
+            self.tail.advance(len);
+        } else if self.tail.capacity() > TAIL_BYTES_KEPT {
+            // A channel from which nothing waits keeps no large buffer.
+            self.tail = BytesMut::new();
+        } else {
+            self.tail.clear();
+        }
+    }
+
     /// Takes exactly `len` bytes that are available; a slice when they lie in one piece.
     pub fn take(&mut self, len: usize) -> Bytes {
         let len = len.min(self.available() as usize);
         self.taken += len as u64;
+        if self.ready.is_empty() && len == self.tail.len() && len <= TAIL_BYTES_KEPT {
+            // The last of what waits: its buffer stays for what comes next.
+            let last = Bytes::copy_from_slice(&self.tail);
+            self.advance_tail(len);
+            return last;
+        }
         // Less is left than the tail has: the take reaches into it.
         if self.available() < self.tail.len() as u64 {
             self.seal_tail();

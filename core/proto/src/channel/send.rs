@@ -10,6 +10,30 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::ops::Range;
 
+/// Small pieces are joined up to this size.
+const TAIL_BYTES_MAX: usize = 4 * SLICE_BYTES_MIN;
+/// An empty buffer for small pieces is kept up to this size.
+const TAIL_BYTES_KEPT: usize = 1024;
+
+/// A part of what is kept.
+#[derive(Debug)]
+pub enum Slice<'a> {
+    /// A part of a piece that can be shared.
+    Kept(&'a Bytes, Range<usize>),
+    /// Bytes to copy.
+    Small(&'a [u8]),
+}
+
+impl Slice<'_> {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Slice::Kept(piece, range) => &piece[range.clone()],
+            Slice::Small(bytes) => bytes,
+        }
+    }
+}
+
 /// How far a frame that is sent until it is held has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
@@ -122,28 +146,41 @@ impl SendHalf {
 
     /// Appends what the application wrote; small pieces are joined, large ones kept as they are.
     pub fn write(&mut self, bytes: Bytes) {
-        self.written += bytes.len() as u64;
         if bytes.len() < SLICE_BYTES_MIN {
-            self.tail.extend_from_slice(&bytes);
-            if self.tail.len() >= 4 * SLICE_BYTES_MIN {
-                self.seal_tail();
-            }
+            self.write_with(|tail| tail.extend_from_slice(&bytes));
         } else {
             self.seal_tail();
-            self.push_piece(bytes);
+            let start = self.written;
+            self.written += bytes.len() as u64;
+            self.pieces.push_back((start, bytes));
         }
+    }
+
+    /// Makes room at once for small pieces that follow.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.tail.reserve(bytes);
+    }
+
+    /// Appends a small piece, which `put` writes behind what is there.
+    pub fn write_with(&mut self, put: impl FnOnce(&mut BytesMut)) {
+        let before = self.tail.len();
+        put(&mut self.tail);
+        self.written += (self.tail.len() - before) as u64;
+        if self.tail.len() >= TAIL_BYTES_MAX {
+            self.seal_tail();
+        }
+    }
+
+    /// Offset of the first byte of the tail.
+    fn tail_start(&self) -> u64 {
+        self.written - self.tail.len() as u64
     }
 
     fn seal_tail(&mut self) {
         if !self.tail.is_empty() {
-            let sealed = self.tail.split().freeze();
-            self.push_piece(sealed);
+            let start = self.tail_start();
+            self.pieces.push_back((start, self.tail.split().freeze()));
         }
-    }
-
-    fn push_piece(&mut self, bytes: Bytes) {
-        let start = self.pieces.back().map_or(self.kept, |(start, piece)| start + piece.len() as u64);
-        self.pieces.push_back((start, bytes));
     }
 
     /// The application writes no more.
@@ -211,19 +248,24 @@ impl SendHalf {
         Some(range)
     }
 
-    /// The bytes of a range that is kept, as slices.
-    pub fn slices(&mut self, range: Range<u64>, mut each: impl FnMut(Bytes)) {
-        self.seal_tail();
+    /// The bytes of a range that is kept, in order.
+    pub fn slices(&self, range: Range<u64>, mut each: impl FnMut(Slice<'_>)) {
         let mut at = range.start;
-        let first = self.pieces.partition_point(|(start, piece)| start + piece.len() as u64 <= at);
-        for (start, piece) in self.pieces.range(first..) {
-            if at >= range.end {
-                break;
+        let tail_start = self.tail_start();
+        if at < tail_start {
+            let first = self.pieces.partition_point(|(start, piece)| start + piece.len() as u64 <= at);
+            for (start, piece) in self.pieces.range(first..) {
+                if at >= range.end {
+                    return;
+                }
+                let from = (at - start) as usize;
+                let to = piece.len().min((range.end - start) as usize);
+                each(Slice::Kept(piece, from..to));
+                at = start + to as u64;
             }
-            let from = (at - start) as usize;
-            let to = piece.len().min((range.end - start) as usize);
-            each(piece.slice(from..to));
-            at = start + to as u64;
+        }
+        if at < range.end {
+            each(Slice::Small(&self.tail[(at - tail_start) as usize..(range.end - tail_start) as usize]));
         }
     }
 
@@ -233,6 +275,12 @@ impl SendHalf {
             return 0;
         }
         let end = range.end.min(self.written);
+        if range.start <= self.kept && self.held.is_empty() && self.lost.is_empty() {
+            let before = std::mem::replace(&mut self.kept, end);
+            self.drop_before_kept();
+            self.next = self.next.max(self.kept);
+            return self.kept - before;
+        }
         self.held.insert(range.start.max(self.kept)..end);
         self.lost.remove(range.start..end);
         let before = self.kept;
@@ -248,8 +296,16 @@ impl SendHalf {
     }
 
     fn drop_before_kept(&mut self) {
-        if self.pieces.back().is_none_or(|(start, piece)| start + (piece.len() as u64) < self.kept) {
-            self.seal_tail();
+        let in_tail = self.kept.saturating_sub(self.tail_start()) as usize;
+        if in_tail == self.tail.len() {
+            // A channel that has nothing to send keeps no large buffer.
+            if self.tail.capacity() > TAIL_BYTES_KEPT {
+                self.tail = BytesMut::new()
+            } else {
+                self.tail.clear()
+            }
+        } else {
+            self.tail.advance(in_tail);
         }
         while let Some((start, piece)) = self.pieces.front_mut() {
             let end = *start + piece.len() as u64;
@@ -288,9 +344,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn bytes_of(send: &mut SendHalf, range: Range<u64>) -> Vec<u8> {
+    fn bytes_of(send: &SendHalf, range: Range<u64>) -> Vec<u8> {
         let mut all = Vec::new();
-        send.slices(range, |slice| all.extend_from_slice(&slice));
+        send.slices(range, |slice| all.extend_from_slice(slice.bytes()));
         all
     }
 
@@ -312,7 +368,7 @@ mod tests {
             let mut flying: Vec<Range<u64>> = Vec::new();
             for (max, is_held, which) in steps {
                 if let Some(range) = send.next_range(max) {
-                    prop_assert_eq!(bytes_of(&mut send, range.clone()), &all[range.start as usize..range.end as usize]);
+                    prop_assert_eq!(bytes_of(&send, range.clone()), &all[range.start as usize..range.end as usize]);
                     flying.push(range);
                 }
                 if !flying.is_empty() {
@@ -322,7 +378,7 @@ mod tests {
             }
             for range in flying { send.on_lost(range); }
             while let Some(range) = send.next_range(5000) {
-                prop_assert_eq!(bytes_of(&mut send, range.clone()), &all[range.start as usize..range.end as usize]);
+                prop_assert_eq!(bytes_of(&send, range.clone()), &all[range.start as usize..range.end as usize]);
                 send.on_held(range);
             }
             prop_assert_eq!(send.kept(), all.len() as u64);

@@ -14,9 +14,7 @@ fn channel(id: u64) -> Channel {
 }
 
 fn write(from: &mut Channel, message: Vec<u8>) {
-    let message = Bytes::from(message);
-    from.send.write(frame_message(&message));
-    from.send.write(message);
+    from.write_message(Bytes::from(message));
 }
 
 /// Carries everything that credit allows from one end to the other, and credit back.
@@ -26,8 +24,9 @@ fn pump(from: &mut Channel, to: &mut Channel, budget: &mut Budget) {
         while let Some(range) = from.send.next_range(3000) {
             let mut at = range.start;
             from.send.slices(range.clone(), |slice| {
-                to.receive.on_data(at, slice.clone()).unwrap();
+                let slice = Bytes::copy_from_slice(slice.bytes());
                 at += slice.len() as u64;
+                to.receive.on_data(at - slice.len() as u64, slice).unwrap();
             });
             from.send.on_held(range);
             moved = true;
@@ -47,7 +46,7 @@ fn a_message_longer_than_the_smallest_budget_window_passes_whole() {
     pump(&mut a, &mut b, &mut budget);
     assert!(b.is_readable());
     assert_eq!(budget.message_holder(), Some(ChannelId(2)), "until it is taken");
-    assert_eq!(b.take(0).unwrap().len(), MESSAGE_MAX as usize);
+    assert_eq!(b.take(0).unwrap().unwrap().len(), MESSAGE_MAX as usize);
     b.settle_receiving(&mut budget);
     assert_eq!(budget.message_holder(), None);
     assert_eq!(b.receive.outstanding(), CHANNEL_BASE_BYTES);
@@ -88,7 +87,7 @@ fn a_stopped_reader_is_granted_its_window_and_not_a_byte_more() {
     assert!(b.receive.outstanding() <= CHANNEL_BASE_BYTES, "nothing was taken, so the window did not grow");
     let mut taken = 0;
     while taken < 1000 {
-        while b.take(0).is_ok() {
+        while b.take(0).unwrap().is_some() {
             taken += 1;
         }
         pump(&mut a, &mut b, &mut budget);
@@ -102,8 +101,8 @@ fn a_message_cut_off_by_its_end_is_an_error_and_not_an_end() {
     write(&mut a, vec![7; 60]);
     pump(&mut a, &mut b, &mut budget);
     b.receive.on_data(61, Bytes::from_static(&[5, 1])).unwrap();
-    assert_eq!(b.take(0).unwrap().len(), 60);
-    assert_eq!(b.take(0).unwrap_err().code, Code::Again);
+    assert_eq!(b.take(0).unwrap().unwrap().len(), 60);
+    assert_eq!(b.take(0), Ok(None));
     b.receive.on_end(63).unwrap();
     b.settle_receiving(&mut budget);
     assert!(b.is_readable(), "the reader has to learn of it");

@@ -24,6 +24,7 @@ impl Node {
     pub(super) fn session(&self, id: SessionId) -> Result<&Session> {
         self.sessions
             .get(&id)
+            .map(|session| &**session)
             .filter(|session| session.attached && !session.forgotten)
             .ok_or_else(|| no_session(id))
     }
@@ -34,6 +35,7 @@ impl Node {
         self.dirty.insert(id);
         self.sessions
             .get_mut(&id)
+            .map(|session| &mut **session)
             .filter(|session| session.attached && !session.forgotten)
             .ok_or_else(|| no_session(id))
     }
@@ -197,7 +199,7 @@ impl Node {
             match attached.and_then(|session| self.sessions.get_mut(&session)) {
                 Some(session) => {
                     session.lose(why);
-                    self.dirty.extend(attached);
+                    attached.into_iter().for_each(|session| self.dirty.insert(session));
                 }
                 None => self.refuse(id, why),
             }
@@ -251,10 +253,11 @@ impl Node {
         self.command(now, session)?.send(channel, data)
     }
 
-    /// Takes the next whole message, or up to `bytes_max` bytes.
+    /// Takes the next whole message, or up to `bytes_max` bytes; `None` when nothing is there yet (`Readable`
+    /// follows).
     ///
     /// # Errors
-    /// `AGAIN` when nothing is there yet; `END` after the last; the code of a reset, or `LOST`, where it
+    /// `END` after the last; the code of a reset, or `LOST`, where it
     /// broke off.
     pub fn channel_receive(
         &mut self,
@@ -262,7 +265,7 @@ impl Node {
         session: SessionId,
         channel: ChannelId,
         bytes_max: usize,
-    ) -> Result<Bytes> {
+    ) -> Result<Option<Bytes>> {
         self.command(now, session)?.receive(channel, bytes_max)
     }
 
@@ -339,6 +342,21 @@ impl Node {
         self.command(now, session)?.call(now, service, request, options)
     }
 
+    /// Takes what there is of a reply; answers whether that was the rest of it (`Readable` follows if not). Then,
+    /// and after an error, the call is released.
+    ///
+    /// # Errors
+    /// As `channel_receive`, but for `END`.
+    pub fn call_take(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        call: ChannelId,
+        parts: &mut Vec<Bytes>,
+    ) -> Result<bool> {
+        self.command(now, session)?.take_reply(call, parts)
+    }
+
     /// The caller gives up.
     ///
     /// # Errors
@@ -370,7 +388,7 @@ impl Node {
         if self.services.by_name.len() >= SERVICES_MAX {
             return Err(Error::new(Code::Limit, format!("register service {name}: {SERVICES_MAX} exist")));
         }
-        self.services.by_name.insert(name.to_owned(), Service { options });
+        self.services.by_name.insert(name.into(), Service { options });
         Ok(())
     }
 
@@ -400,6 +418,28 @@ impl Node {
         last: bool,
     ) -> Result<()> {
         self.command(now, session)?.reply(call, reply, last)
+    }
+
+    /// The whole reply of a running call whose handler returned: `call_reply` and `call_finished` in one. Answers
+    /// false when the caller is gone and took no reply.
+    ///
+    /// # Errors
+    /// `AGAIN` (`Writable` follows), and nothing happened; `HANDLE` for a call that is not running.
+    pub fn call_answer(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        call: ChannelId,
+        reply: Bytes,
+    ) -> Result<bool> {
+        self.enter(now)?;
+        self.dirty.insert(session);
+        let now = self.now;
+        // A handler may outlive what the application remembers of its session.
+        let known = self.sessions.get_mut(&session).ok_or_else(|| no_session(session))?;
+        let replied = known.answer(now, call, reply)?;
+        self.settle(session)?;
+        Ok(replied)
     }
 
     /// A running call failed; its caller sees the code and the message.

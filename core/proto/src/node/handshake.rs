@@ -165,7 +165,7 @@ impl Node {
             self.event(Event::OwnIdElsewhere { link: id });
         }
         let hello = Frame::Hello(link.mine.clone());
-        self.links.insert(id, link);
+        self.links.insert(id, Box::new(link));
         self.pending.insert(id);
         match level {
             Ok(_) => {
@@ -296,7 +296,7 @@ impl Node {
     pub(super) fn leave(&mut self, id: SessionId, link_id: LinkId, gone: Option<Code>, why: Error) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let (sid, secret, is_arbiter) = (session.sid, session.secret, session.is_arbiter);
-        let carried = session.links.remove(&link_id);
+        let carried = session.links.remove(link_id);
         let Some(link) = self.links.get_mut(&link_id) else { return };
         if let Some(carried) = carried {
             link.allowance = carried.allowance;
@@ -316,7 +316,7 @@ impl Node {
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Phase::Attached(session_id) = link.phase {
             if let Some(session) = self.sessions.get_mut(&session_id)
-                && let Some(carried) = session.links.get_mut(&id)
+                && let Some(carried) = session.links.get_mut(id)
             {
                 carried.allowance = carried.allowance.saturating_add(bytes);
                 self.dirty.insert(session_id);
@@ -423,7 +423,7 @@ impl Node {
     fn on_session_frame(&mut self, session_id: SessionId, id: LinkId, frame: Frame) -> Result<()> {
         let Some(session) = self.sessions.get_mut(&session_id) else { return Ok(()) };
         // A link that the session let go may have more in its buffer: it changes nothing any more (L1).
-        if !session.links.contains_key(&id) || session.state.is_final() {
+        if !session.links.contains(id) || session.state.is_final() {
             return Ok(());
         }
         self.dirty.insert(session_id);
@@ -447,7 +447,7 @@ impl Node {
         if let Phase::Attached(session_id) = link.phase
             && let Some(session) = self.sessions.get_mut(&session_id)
         {
-            if let Some(carried) = session.links.get_mut(&id) {
+            if let Some(carried) = session.links.get_mut(id) {
                 link.allowance = carried.allowance;
                 link.out = std::mem::take(&mut carried.prelude);
             }

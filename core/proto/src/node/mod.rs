@@ -24,6 +24,7 @@ use crate::error::{Code, Error, Result};
 use crate::id::{AttemptId, ConnectorId, HostId, LinkId, NodeId, ObjectId, ProcessId, SessionId, Sid};
 use crate::session::{Effect, Services, Session};
 use crate::time::{Deadlines, Instant};
+use bytes::BytesMut;
 use connector::Connector;
 use handshake::Link;
 use pair::Pair;
@@ -98,6 +99,27 @@ enum Timer {
     Pair(NodeId),
 }
 
+/// Sessions that have to be looked at before the node is drained, each once. Mostly it is one.
+#[derive(Debug, Clone, Default)]
+struct Dirty {
+    first: Option<SessionId>,
+    others: BTreeSet<SessionId>,
+}
+
+impl Dirty {
+    fn insert(&mut self, id: SessionId) {
+        match self.first {
+            Some(first) if first == id => {}
+            None if self.others.is_empty() => self.first = Some(id),
+            _ => drop(self.others.insert(id)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<SessionId> {
+        self.first.take().or_else(|| if self.others.is_empty() { None } else { self.others.pop_first() })
+    }
+}
+
 /// A running clerver without its sockets.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -108,11 +130,11 @@ pub struct Node {
     random: Random,
     services: Services,
     kinds: BTreeMap<String, KindOptions>,
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, Box<Link>>,
     /// Links that are not attached.
     pending: BTreeSet<LinkId>,
     pairs: BTreeMap<NodeId, Pair>,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, Box<Session>>,
     connectors: BTreeMap<ConnectorId, Connector>,
     attempts: BTreeMap<AttemptId, ConnectorId>,
     /// Embalmed objects on their way to another session: from, object, to.
@@ -126,7 +148,9 @@ pub struct Node {
     next_n: u64,
     timers: Deadlines<Timer>,
     out: VecDeque<Output>,
-    dirty: BTreeSet<SessionId>,
+    dirty: Dirty,
+    /// For small frames on their way out.
+    head: BytesMut,
     now: Instant,
     started: Instant,
     started_wall_ms: u64,
@@ -175,7 +199,8 @@ impl Node {
             next_n: 0,
             timers: Deadlines::default(),
             out: VecDeque::new(),
-            dirty: BTreeSet::new(),
+            dirty: Dirty::default(),
+            head: BytesMut::new(),
             now,
             started: now,
             started_wall_ms: wall_ms,
@@ -192,7 +217,8 @@ impl Node {
 
     /// Counters since the start, and gauges of now.
     pub fn counters(&self) -> Counters {
-        let sum = |each: fn(&Session) -> u64| self.sessions.values().map(each).sum::<u64>();
+        let sum =
+            |each: fn(&Session) -> u64| self.sessions.values().map(|session| each(session)).sum::<u64>();
         Counters {
             sessions: self.sessions.len() as u64,
             links: self.links.len() as u64,
@@ -200,7 +226,9 @@ impl Node {
             bytes_repeated: self.counters.bytes_repeated + sum(|session| session.waste().0),
             bytes_duplicate: self.counters.bytes_duplicate + sum(|session| session.waste().1),
             objects: sum(|session| session.objects.len() as u64),
-            timers: (self.timers.len() + self.sessions.values().map(Session::timers).sum::<usize>()) as u64,
+            timers: (self.timers.len()
+                + self.sessions.values().map(|session| session.timers()).sum::<usize>())
+                as u64,
             buffered: sum(Session::buffered),
             ..self.counters
         }
@@ -250,7 +278,7 @@ impl Node {
             if let Some(output) = self.out.pop_front() {
                 return Some(output);
             }
-            if let Some(id) = self.dirty.pop_first() {
+            if let Some(id) = self.dirty.pop() {
                 self.flush_session(id);
             } else if self.wake_due {
                 let next = self.timers.next().unwrap_or(Instant::NEVER);
@@ -290,6 +318,7 @@ impl Node {
                 Timer::Link(link) => self.on_link_timeout(link),
                 Timer::Session(id) => {
                     if let Some(session) = self.sessions.get_mut(&id) {
+                        session.watched_until = Instant::NEVER;
                         session.tick(self.now, &self.services);
                         self.dirty.insert(id);
                     }
@@ -325,7 +354,7 @@ impl Node {
                 other => leaving.push(other),
             }
         }
-        session.transmit(self.now, &mut |output| self.out.push_back(output));
+        session.transmit(self.now, &mut self.head, &mut |output| self.out.push_back(output));
         for effect in leaving {
             match effect {
                 Effect::Hangup(link, why) => self.leave(id, link, None, why),
@@ -334,22 +363,32 @@ impl Node {
             }
         }
         self.move_revived(id);
-        let Some(session) = self.sessions.get(&id) else { return };
-        self.timers.set(Timer::Session(id), session.next_deadline());
-        let (over, settled) =
-            (session.is_over() && (session.forgotten || !session.attached), session.is_settled());
-        let (peer, ended) = (session.peer, session.state.is_final());
-        if ended {
-            self.end_connectors_of(id);
-            self.note_end(peer, id);
+        self.look_after(id);
+    }
+
+    /// Whoever waits for what became of a session.
+    fn look_after(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let next = session.next_deadline();
+        if next < session.watched_until {
+            session.watched_until = next;
+            self.timers.set(Timer::Session(id), next);
         }
+        if !session.state.is_final() {
+            if !session.connectors.is_empty() {
+                self.serve_connectors(id);
+            }
+            return;
+        }
+        let over = session.is_over() && (session.forgotten || !session.attached);
+        let (peer, settled) = (session.peer, session.is_settled());
+        self.end_connectors_of(id);
+        self.note_end(peer, id);
         if settled {
             self.wake_waiting_links(peer);
         }
         if over {
             self.forget_session(id);
-        } else {
-            self.serve_connectors(id);
         }
     }
 
@@ -360,7 +399,7 @@ impl Node {
         self.counters.bytes_sent += session.bytes_sent;
         self.counters.bytes_repeated += session.waste().0;
         self.counters.bytes_duplicate += session.waste().1;
-        for link in session.links.into_keys() {
+        for link in session.links.keys() {
             self.hang_up(link, Error::new(Code::Closed, "its session is over"));
         }
         if session.attached {
@@ -388,7 +427,7 @@ impl Node {
                 self.orphans.insert((from, was));
                 self.event(Event::Session { session: from, event });
             }
-            self.dirty.extend(to);
+            to.into_iter().for_each(|to| self.dirty.insert(to));
         }
     }
 }

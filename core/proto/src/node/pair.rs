@@ -198,8 +198,9 @@ impl Node {
             peer: &peer,
             options: &self.options,
         };
-        let session = Session::new(self.now, birth);
-        self.timers.set(Timer::Session(id), session.next_deadline());
+        let mut session = Box::new(Session::new(self.now, birth));
+        session.watched_until = session.next_deadline();
+        self.timers.set(Timer::Session(id), session.watched_until);
         self.sessions.insert(id, session);
         let pair = self.pair(peer.node);
         pair.current = Some(id);
@@ -362,7 +363,7 @@ impl Node {
             self.note_end(node, old);
             // The application hears of the end before it hears of the new session.
             self.flush_session(old);
-            if !self.sessions.get(&old).is_none_or(Session::is_settled) {
+            if !self.sessions.get(&old).is_none_or(|session| session.is_settled()) {
                 return self.wait_for_settling(id, node, Some((sid, n, secret)));
             }
         }

@@ -8,8 +8,10 @@ use super::TaskRecord;
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
 use crate::limits::HISTORY_MAX;
+use crate::sorted::Sorted;
 use crate::time::Instant;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Running calls and the bounded record of past ones.
 #[derive(Debug, Clone, Default)]
@@ -19,9 +21,9 @@ pub(super) struct History {
     /// Start number of the next call.
     started: u64,
     /// Start number of each running call.
-    running: BTreeMap<ChannelId, u64>,
+    running: Sorted<ChannelId, u64>,
     /// Start numbers of the running calls.
-    order: BTreeSet<u64>,
+    order: Sorted<u64, ()>,
 }
 
 impl History {
@@ -29,18 +31,17 @@ impl History {
     ///
     /// # Errors
     /// `STATE` when this call runs already.
-    pub(super) fn start(&mut self, now: Instant, call: ChannelId, service: &str) -> Result<()> {
-        if self.running.contains_key(&call) {
+    pub(super) fn start(&mut self, now: Instant, call: ChannelId, service: Arc<str>) -> Result<()> {
+        if self.running.contains(call) {
             let what = format!("start a handler for call {call} of service {service:?}: one runs already");
             return Err(Error::new(Code::State, what));
         }
         self.running.insert(call, self.started);
-        self.order.insert(self.started);
+        self.order.insert(self.started, ());
         self.started += 1;
         if self.records.len() == HISTORY_MAX {
             self.records.pop_front();
         }
-        let service = service.to_owned();
         self.records.push_back(TaskRecord { call, service, started: now, finished: None, replied: false });
         Ok(())
     }
@@ -50,11 +51,11 @@ impl History {
     /// # Errors
     /// `STATE` when no handler runs for it.
     pub(super) fn finish(&mut self, now: Instant, call: ChannelId, replied: bool) -> Result<()> {
-        let Some(number) = self.running.remove(&call) else {
+        let Some(number) = self.running.remove(call) else {
             let what = format!("finish the handler of call {call}: none runs");
             return Err(Error::new(Code::State, what));
         };
-        self.order.remove(&number);
+        self.order.remove(number);
         let place = number.checked_sub(self.forgotten()).and_then(|at| usize::try_from(at).ok());
         if let Some(record) = place.and_then(|at| self.records.get_mut(at)) {
             record.finished = Some(now);
@@ -75,7 +76,7 @@ impl History {
 
     /// Every call with a start number below this one has ended.
     pub(super) fn ended_below(&self) -> u64 {
-        self.order.first().copied().unwrap_or(u64::MAX)
+        self.order.keys().next().unwrap_or(u64::MAX)
     }
 
     /// Records that made room for newer ones.

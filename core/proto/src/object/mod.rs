@@ -33,6 +33,7 @@ use crate::error::Code;
 use crate::id::{ChannelId, ObjectId};
 use crate::time::Instant;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Kind of the registration object.
@@ -74,7 +75,7 @@ pub struct TaskRecord {
     /// The call's channel.
     pub call: ChannelId,
     /// Which service.
-    pub service: String,
+    pub service: Arc<str>,
     /// When it was handed to a handler.
     pub started: Instant,
     /// When the handler returned.

@@ -15,6 +15,7 @@ use crate::time::{Deadlines, Instant};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One object that is not dead.
@@ -239,7 +240,13 @@ impl Objects {
     ///
     /// # Errors
     /// `POISONED` once the sweep began; `STATE` when this call runs already.
-    pub fn handler_started(&mut self, now: Instant, call: ChannelId, service: &str) -> Result<()> {
+    pub fn handler_started(
+        &mut self,
+        now: Instant,
+        call: ChannelId,
+        service: impl Into<Arc<str>>,
+    ) -> Result<()> {
+        let service = service.into();
         self.tick(now);
         if self.registration != ObjectState::Alive {
             let what =

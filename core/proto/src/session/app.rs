@@ -2,7 +2,7 @@
 
 use super::calls::{Running, outcome_of};
 use super::{Services, Session};
-use crate::channel::{Channel, frame_message};
+use crate::channel::Channel;
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
 use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, SessionEvent};
@@ -11,6 +11,7 @@ use crate::time::Instant;
 use crate::wire::codec::varint_len;
 use crate::wire::header::{Header, Purpose};
 use bytes::Bytes;
+use std::sync::Arc;
 
 impl Session {
     fn check_open(&self, doing: &str) -> Result<()> {
@@ -44,7 +45,10 @@ impl Session {
         self.check_peer_takes("open a channel")?;
         check_text("channel name", &options.name)?;
         let purpose = if options.bytes { Purpose::Bytes } else { Purpose::Messages };
-        self.streams.open(Header { purpose, bulk: options.bulk, stored: false, name: options.name })
+        let id =
+            self.streams.open(Header { purpose, bulk: options.bulk, stored: false, name: options.name })?;
+        self.streams.touch(id);
+        Ok(id)
     }
 
     fn check_peer_takes(&self, doing: &str) -> Result<()> {
@@ -87,7 +91,10 @@ impl Session {
             if room == 0 {
                 return Err(again(id));
             }
-            self.write(id, data.slice(..room as usize));
+            if let Some(channel) = self.streams.get_mut(id) {
+                channel.send.write(data.slice(..room as usize));
+            }
+            self.streams.touch(id);
             return Ok(room as usize);
         }
         if len > message_max {
@@ -99,24 +106,19 @@ impl Session {
         if self.streams.make_room(id, len + varint_len(len) as u64) == 0 {
             return Err(again(id));
         }
-        self.write(id, frame_message(&data));
-        self.write(id, data);
+        if let Some(channel) = self.streams.get_mut(id) {
+            channel.write_message(data);
+        }
+        self.streams.touch(id);
         Ok(len as usize)
     }
 
-    fn write(&mut self, id: ChannelId, bytes: Bytes) {
-        if let Some(channel) = self.streams.get_mut(id) {
-            channel.send.write(bytes);
-        }
-        self.streams.touch(id);
-    }
-
-    pub(crate) fn receive(&mut self, id: ChannelId, bytes_max: usize) -> Result<Bytes> {
+    pub(crate) fn receive(&mut self, id: ChannelId, bytes_max: usize) -> Result<Option<Bytes>> {
         let channel = self.channel_mut(id)?;
         let taken = channel.take(bytes_max);
         match &taken {
-            Ok(_) => self.streams.settle_taken(id),
-            Err(error) if error.code == Code::Again => channel.readable_told = false,
+            Ok(Some(_)) => self.streams.settle_taken(id),
+            Ok(None) => channel.readable_told = false,
             Err(error) if error.code == Code::Size => {
                 // A peer that sends more than it was told breaks its channel, not the session.
                 let why = error.clone();
@@ -196,16 +198,34 @@ impl Session {
         let purpose = Purpose::Call { deadline_ms };
         let header = Header { purpose, bulk: false, stored: false, name: service.to_owned() };
         let whole = len + varint_len(len) as u64;
-        if !self.streams.has_room_for_new(header.encode().len() as u64 + whole) {
+        if !self.streams.has_room_for_new(header.encoded_len() as u64 + whole) {
             return Err(Error::new(Code::Again, format!("call {service}: no room for {len} bytes")));
         }
         let id = self.streams.open(header)?;
         self.streams.make_room(id, whole);
-        self.write(id, frame_message(&request));
-        self.write(id, request);
-        self.finish(id)?;
-        self.calls.ask(id, options.deadline.map(|span| now + span));
+        if let Some(channel) = self.streams.get_mut(id) {
+            channel.write_message(request);
+            channel.send.finish();
+        }
+        self.streams.touch(id);
+        self.calls.ask(id, options.deadline.map_or(Instant::NEVER, |span| now + span));
         Ok(id)
+    }
+
+    /// Takes what there is of a reply; answers whether that was the rest. Then, and after an error, the call is
+    /// forgotten.
+    pub(crate) fn take_reply(&mut self, id: ChannelId, parts: &mut Vec<Bytes>) -> Result<bool> {
+        let end = loop {
+            match self.receive(id, usize::MAX) {
+                Ok(Some(part)) => parts.push(part),
+                Ok(None) => return Ok(false),
+                Err(error) if error.code == Code::End => break Ok(true),
+                Err(error) => break Err(error),
+            }
+        };
+        // An error means that the call is not known here, and there is nothing to forget.
+        let _ = self.release(id);
+        end
     }
 
     pub(crate) fn cancel(&mut self, id: ChannelId, why: Error) -> Result<()> {
@@ -227,7 +247,7 @@ impl Session {
     }
 
     pub(crate) fn outcome(&self, id: ChannelId) -> Result<Outcome> {
-        let asked = self.calls.asked.get(&id).ok_or_else(|| no_channel(id))?;
+        let asked = self.calls.asked.get(id).ok_or_else(|| no_channel(id))?;
         asked
             .outcome
             .ok_or_else(|| Error::new(Code::Again, format!("outcome of call {id}: it is not known yet")))
@@ -246,11 +266,22 @@ impl Session {
         self.send(id, reply)?;
         if last {
             self.finish(id)?;
-            if let Some(running) = self.calls.running.get_mut(&id) {
+            if let Some(running) = self.calls.running.get_mut(id) {
                 running.replied = true;
             }
         }
         Ok(())
+    }
+
+    /// The whole reply of a call that ran, whose handler returned. `AGAIN` changes nothing. Answers false when the
+    /// caller takes no reply any more.
+    pub(crate) fn answer(&mut self, now: Instant, id: ChannelId, reply: Bytes) -> Result<bool> {
+        let replied = match self.reply(id, reply, true) {
+            Err(error) if error.code == Code::Again => return Err(error),
+            replied => replied.is_ok(),
+        };
+        self.handler_finished(now, id)?;
+        Ok(replied)
     }
 
     /// A call that ran failed: whatever its code, the caller must not take it for one that did not run (I15).
@@ -274,13 +305,13 @@ impl Session {
     }
 
     fn running(&mut self, id: ChannelId) -> Result<&mut Running> {
-        self.calls.running.get_mut(&id).filter(|running| running.started).ok_or_else(|| no_channel(id))
+        self.calls.running.get_mut(id).filter(|running| running.started).ok_or_else(|| no_channel(id))
     }
 
     /// The handler returned.
     pub(crate) fn handler_finished(&mut self, now: Instant, id: ChannelId) -> Result<()> {
         self.running(id)?;
-        let Some(running) = self.calls.running.remove(&id) else { return Ok(()) };
+        let Some(running) = self.calls.running.remove(id) else { return Ok(()) };
         self.objects.handler_finished(now, id, running.replied)?;
         if !running.replied {
             self.streams.reset(id, &Error::new(Code::CallFailed, "the handler ended without a reply"));
@@ -325,7 +356,7 @@ impl Session {
     }
 
     fn on_opened(&mut self, id: ChannelId, is_call: bool, services: &Services) {
-        let Some(header) = self.streams.get(id).and_then(|channel| channel.header.clone()) else { return };
+        let Some(header) = self.streams.get(id).and_then(|channel| channel.header.as_ref()) else { return };
         if header.stored {
             return self.refuse(id, Error::new(Code::Unsupported, "stored channels are not built yet"));
         }
@@ -341,19 +372,19 @@ impl Session {
             self.incoming.push_back(id);
             return self.event(SessionEvent::Opened(id));
         }
-        match services.by_name.get(&header.name) {
+        match services.by_name.get_key_value(&*header.name) {
             None => {
                 let what = format!("call {}: {} offers no such service", header.name, "the peer");
                 self.refuse(id, Error::new(Code::NoService, what));
             }
-            Some(service) if service.options.level_min > self.about.level => {
+            Some((_, service)) if service.options.level_min > self.about.level => {
                 let (has, needs) = (self.about.level, service.options.level_min);
                 let what = format!("call {}: level {has}, but it needs {needs}", header.name);
                 self.refuse(id, Error::new(Code::Level, what));
             }
-            Some(_) => {
+            Some((name, _)) => {
                 let running =
-                    Running { service: header.name, started: false, cancelled: false, replied: false };
+                    Running { service: name.clone(), started: false, cancelled: false, replied: false };
                 self.calls.running.insert(id, running);
             }
         }
@@ -373,7 +404,7 @@ impl Session {
     /// The request of a call may be whole, or its caller may have given up.
     fn on_call_came(&mut self, now: Instant, id: ChannelId, services: &Services) -> Result<()> {
         let Some(channel) = self.streams.get_mut(id) else { return Ok(()) };
-        let Some(running) = self.calls.running.get_mut(&id).filter(|running| !running.cancelled) else {
+        let Some(running) = self.calls.running.get_mut(id).filter(|running| !running.cancelled) else {
             return Ok(());
         };
         if channel.receive.reset_error().is_some() {
@@ -381,7 +412,7 @@ impl Session {
             if running.started {
                 self.event(SessionEvent::CallCancelled(id));
             } else {
-                self.calls.running.remove(&id);
+                self.calls.running.remove(id);
                 self.refuse(id, Error::new(Code::NotRun, "cancelled before it ran"));
             }
             return Ok(());
@@ -394,10 +425,10 @@ impl Session {
             _ => 0,
         };
         let request = match channel.take(0) {
-            Ok(request) => request,
-            Err(error) if error.code == Code::Again => return Ok(()),
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
             Err(error) => {
-                self.calls.running.remove(&id);
+                self.calls.running.remove(id);
                 let what = format!("the request cannot be read: {}", error.message);
                 self.refuse(
                     id,
@@ -411,14 +442,14 @@ impl Session {
         let started = if services.draining {
             Err(Error::new(Code::Draining, "this node drains"))
         } else {
-            self.objects.handler_started(now, id, &service)
+            self.objects.handler_started(now, id, Arc::clone(&service))
         };
         if let Err(error) = started {
-            self.calls.running.remove(&id);
+            self.calls.running.remove(id);
             self.refuse(id, Error::new(Code::NotRun, error.message));
             return Ok(());
         }
-        if let Some(running) = self.calls.running.get_mut(&id) {
+        if let Some(running) = self.calls.running.get_mut(id) {
             running.started = true;
         }
         let deadline = (deadline_ms > 0).then(|| now + std::time::Duration::from_millis(deadline_ms));
@@ -430,7 +461,7 @@ impl Session {
 
     /// The peer wants no more of a channel.
     pub(super) fn on_stopped(&mut self, id: ChannelId) {
-        if let Some(running) = self.calls.running.get_mut(&id)
+        if let Some(running) = self.calls.running.get_mut(id)
             && running.started
             && !running.cancelled
         {

@@ -106,7 +106,7 @@ impl Session {
         link.prelude = joining.prelude;
         link.ttl = ttl;
         link.dead_untold = !self.dead.is_empty();
-        self.links.insert(id, link);
+        self.links.insert(id, Box::new(link));
         self.links_total += 1;
         let highest = &mut self.highest_link[usize::from(name.by_arbiter)];
         *highest = name.counter.max(*highest);
@@ -156,8 +156,8 @@ impl Session {
         if !self.is_arbiter {
             return;
         }
-        let proven = |link: &&Link| link.is_usable() && link.role == Role::Primary && link.is_healthy();
-        let newest = self.links.values().filter(proven).max_by_key(|link| link.id);
+        let proven = |link: &Link| link.is_usable() && link.role == Role::Primary && link.is_healthy();
+        let newest = self.links.values().filter(|link| proven(link)).max_by_key(|link| link.id);
         let Some(newest) = newest.filter(|link| link.echoes >= 2).map(|link| link.id) else { return };
         for link in self.links.values_mut() {
             if link.role == Role::Primary && link.id < newest && link.is_usable() {
@@ -168,7 +168,7 @@ impl Session {
 
     /// RETIRE came.
     pub(super) fn on_retire(&mut self, now: Instant, id: LinkId) {
-        if let Some(link) = self.links.get_mut(&id) {
+        if let Some(link) = self.links.get_mut(id) {
             link.hurry_lack(now);
             if link.retirement.said_until.is_none() {
                 link.retirement.wanted = true;
@@ -179,10 +179,10 @@ impl Session {
 
     /// Closes links whose retirement is complete on both sides.
     pub(super) fn finish_retirements(&mut self) {
-        let done = |link: &&Link| {
+        let done = |link: &Link| {
             link.retirement.heard && link.retirement.said_until.is_some() && link.in_flight.is_empty()
         };
-        let ids: Vec<LinkId> = self.links.values().filter(done).map(|link| link.id).collect();
+        let ids: Vec<LinkId> = self.links.values().filter(|link| done(link)).map(|link| link.id).collect();
         for id in ids {
             self.drop_link(id, Error::new(Code::Closed, format!("link with {}: retired", self.peer)), true);
         }
@@ -193,7 +193,7 @@ impl Session {
         for &name in names {
             let mut victim = self.links.values().find(|link| link.name == name).map(|link| link.id);
             if self.canary == Some(Canary::EvictNewestLink) && victim.is_some() {
-                victim = self.links.keys().next_back().copied();
+                victim = self.links.keys().next_back();
             }
             self.note_dead(name);
             if let Some(id) = victim {
@@ -216,7 +216,7 @@ impl Session {
 
     /// A link is over: what it carried and the peer did not LACK has to be sent again.
     pub(crate) fn drop_link(&mut self, id: LinkId, why: Error, hang_up: bool) {
-        let Some(link) = self.links.remove(&id) else { return };
+        let Some(link) = self.links.remove(id) else { return };
         for sent in &link.in_flight {
             if self.canary == Some(Canary::DropStateFrames) && matches!(sent, Sent::Value(_)) {
                 continue;

@@ -7,61 +7,81 @@
 use crate::error::{Code, Error};
 use crate::id::ChannelId;
 use crate::io::Outcome;
-use crate::time::{Deadlines, Instant};
-use std::collections::BTreeMap;
+use crate::sorted::Sorted;
+use crate::time::Instant;
+use std::sync::Arc;
 
 /// A call that this end made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     pub(crate) outcome: Option<Outcome>,
+    /// When it is given up.
+    deadline: Instant,
 }
 
 /// A call that this end runs, or will run once its request is whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
-    pub(crate) service: String,
+    pub(crate) service: Arc<str>,
     /// Handed to a handler.
     pub(crate) started: bool,
     pub(crate) cancelled: bool,
     pub(crate) replied: bool,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Calls {
-    pub(crate) asked: BTreeMap<ChannelId, Asked>,
-    pub(crate) running: BTreeMap<ChannelId, Running>,
-    deadlines: Deadlines<ChannelId>,
+    pub(crate) asked: Sorted<ChannelId, Asked>,
+    pub(crate) running: Sorted<ChannelId, Running>,
+    /// No call is to be given up before this: most are answered long before, and then cost no timer.
+    earliest: Instant,
+}
+
+impl Default for Calls {
+    fn default() -> Calls {
+        Calls { asked: Sorted::default(), running: Sorted::default(), earliest: Instant::NEVER }
+    }
 }
 
 impl Calls {
-    pub(crate) fn ask(&mut self, id: ChannelId, deadline: Option<Instant>) {
-        self.asked.insert(id, Asked { outcome: None });
-        self.deadlines.set(id, deadline.unwrap_or(Instant::NEVER));
+    /// A call was made; it is given up at `deadline`.
+    pub(crate) fn ask(&mut self, id: ChannelId, deadline: Instant) {
+        self.asked.insert(id, Asked { outcome: None, deadline });
+        self.earliest = self.earliest.min(deadline);
     }
 
     /// Sets the outcome, the first time only.
     pub(crate) fn settle(&mut self, id: ChannelId, outcome: Outcome) {
-        self.deadlines.clear(id);
-        if let Some(asked) = self.asked.get_mut(&id) {
+        if let Some(asked) = self.asked.get_mut(id) {
+            asked.deadline = Instant::NEVER;
             asked.outcome.get_or_insert(outcome);
         }
     }
 
     pub(crate) fn forget(&mut self, id: ChannelId) {
-        self.deadlines.clear(id);
-        self.asked.remove(&id);
+        self.asked.remove(id);
     }
 
+    /// When to ask for calls whose time has come; there may be none then.
     pub(crate) fn next_deadline(&self) -> Instant {
-        self.deadlines.next().unwrap_or(Instant::NEVER)
+        self.earliest
     }
 
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<ChannelId> {
-        self.deadlines.pop_due(now)
+        if self.earliest > now {
+            return None;
+        }
+        let due = self.asked.iter_mut().find(|(_, asked)| asked.deadline <= now);
+        if let Some((id, asked)) = due {
+            asked.deadline = Instant::NEVER;
+            return Some(id);
+        }
+        self.earliest = self.asked.values().map(|asked| asked.deadline).fold(Instant::NEVER, Instant::min);
+        None
     }
 
     pub(crate) fn timers(&self) -> usize {
-        self.deadlines.len()
+        self.asked.values().filter(|asked| asked.deadline != Instant::NEVER).count()
     }
 }
 

@@ -50,9 +50,15 @@ impl Session {
             if id == CONTROL {
                 continue;
             }
-            if self.calls.running.get(&id).is_some_and(|running| !running.replied) {
+            if self.calls.running.get(id).is_some_and(|running| !running.replied) {
                 self.streams.reset(id, &Error::new(Code::Closed, "the session closed before the reply"));
                 self.on_stopped(id);
+            } else if self.streams.get(id).is_some_and(|channel| channel.header.is_none()) {
+                // It may be a call, which must not look answered.
+                self.streams.reset(
+                    id,
+                    &Error::new(Code::Closed, "the session closed before the channel's header came"),
+                );
             } else if let Some(channel) = self.streams.get_mut(id) {
                 channel.send.finish();
             }
@@ -122,9 +128,9 @@ impl Session {
         for id in self.streams.ids() {
             self.streams.changes.push_back(super::Change::Came(id));
         }
-        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        let ids: Vec<LinkId> = self.links.keys().collect();
         for id in ids {
-            if let Some(link) = self.links.get_mut(&id) {
+            if let Some(link) = self.links.get_mut(id) {
                 link.hurry_lack(now);
             }
             // Behind the last LACK: a peer that still waits for a LACK of what does not matter any more is closed too.
@@ -223,7 +229,7 @@ impl Session {
         let why = self.ended.clone().unwrap_or_else(|| cause.clone());
         self.streams.break_off(&why);
         self.event(SessionEvent::Lost(Box::new(report)));
-        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        let ids: Vec<LinkId> = self.links.keys().collect();
         for id in ids {
             self.effects.push_back(Effect::Gone(id, cause.code, cause.clone()));
         }
@@ -232,7 +238,7 @@ impl Session {
 
     fn cancel_running(&mut self) {
         let mut cancelled = Vec::new();
-        for (&id, running) in &mut self.calls.running {
+        for (id, running) in self.calls.running.iter_mut() {
             if running.started && !running.cancelled {
                 running.cancelled = true;
                 cancelled.push(id);
@@ -249,7 +255,7 @@ impl Session {
             channel.id != CONTROL && !(channel.send.is_complete() && channel.receive.is_at_end())
         };
         let pending = self.calls.asked.iter().filter(|(_, asked)| asked.outcome.is_none());
-        let calls = pending.map(|(&id, _)| {
+        let calls = pending.map(|(id, _)| {
             let outcome = match self.streams.get(id).map(|channel| (channel, &channel.receive)) {
                 // What came and was not read yet counts as said.
                 Some((channel, receive)) if receive.is_final() => match receive.reset_error() {

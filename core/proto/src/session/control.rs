@@ -1,7 +1,6 @@
 //! Channel 0: objects, close and drain, in order with each other (X1, O1 to O5).
 
 use super::Session;
-use crate::channel::frame_message;
 use crate::error::{Code, Error, Result};
 use crate::id::{CONTROL, ChannelId, ObjectId};
 use crate::io::SessionEvent;
@@ -18,8 +17,7 @@ impl Session {
     pub(super) fn say(&mut self, control: &Control) {
         let message = control.encode();
         if let Some(channel) = self.streams.get_mut(CONTROL).filter(|channel| channel.send.is_open()) {
-            channel.send.write(frame_message(&message));
-            channel.send.write(message);
+            channel.write_message(message);
         }
         self.streams.touch(CONTROL);
     }
@@ -42,9 +40,9 @@ impl Session {
         loop {
             let Some(channel) = self.streams.get_mut(CONTROL) else { return Ok(()) };
             let message = match channel.take(0) {
-                Ok(message) => message,
+                Ok(Some(message)) => message,
                 Err(error) if error.code == Code::Size => return Err(malformed(error.message)),
-                Err(_) => return Ok(()),
+                Ok(None) | Err(_) => return Ok(()),
             };
             self.streams.settle_taken(CONTROL);
             if let Some(control) = Control::decode(message)? {

@@ -180,7 +180,7 @@ impl Link {
     }
 
     /// LACK came: the frames that are held now.
-    pub(crate) fn on_lack(&mut self, count: u64) -> Result<Vec<Sent>> {
+    pub(crate) fn on_lack(&mut self, count: u64) -> Result<impl Iterator<Item = Sent> + '_> {
         let newly = count.saturating_sub(self.lacked);
         if newly > self.in_flight.len() as u64 {
             return Err(malformed(format!(
@@ -189,7 +189,7 @@ impl Link {
             )));
         }
         self.lacked += newly;
-        Ok(self.in_flight.drain(..newly as usize).collect())
+        Ok(self.in_flight.drain(..newly as usize))
     }
 
     /// BEAT came. Answers when the beat that it echoes was sent.
@@ -309,14 +309,30 @@ impl Link {
             Suspicion::Suspect => self.last_record + (pace.beat * 3).max(self.suspect_after(pace)),
             Suspicion::Silent => self.last_record + pace.ttl,
         };
+        let mut next = suspicion;
         // A full link is looked at again when it has room.
-        let frames =
-            [self.lack_due, Some(self.next_beat)].into_iter().filter(|_| self.has_room_for_link_frames());
-        frames
-            .flatten()
-            .chain(self.retirement.said_until)
-            .chain((self.dialled_here && !self.renewing).then_some(self.attached_at + RENEW_AFTER))
-            .chain((!self.mute).then_some(self.echoed_at + Link::mute_after(pace)))
-            .fold(suspicion, Instant::min)
+        if self.has_room_for_link_frames() {
+            next = next.min(self.next_beat).min(self.lack_due.unwrap_or(Instant::NEVER));
+        }
+        if let Some(until) = self.retirement.said_until {
+            next = next.min(until);
+        }
+        if self.dialled_here && !self.renewing {
+            next = next.min(self.attached_at + RENEW_AFTER);
+        }
+        if !self.mute {
+            next = next.min(self.echoed_at + Link::mute_after(pace));
+        }
+        next
+    }
+
+    /// Whether it has something to say beside what the session has for it.
+    pub(crate) fn has_own_frames(&self, now: Instant) -> bool {
+        !self.prelude.is_empty()
+            || self.dead_untold
+            || self.next_beat <= now
+            || self.lack_due.is_some_and(|due| due <= now)
+            || self.retirement.wanted
+            || self.retirement.heard
     }
 }

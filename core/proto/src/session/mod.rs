@@ -26,6 +26,7 @@ use crate::id::{ChannelId, ConnectorId, LinkId, LinkName, NodeId, ObjectId, Sess
 use crate::io::{SessionEvent, SessionState};
 use crate::object::{KindRules, Objects};
 use crate::options::{Canary, NodeOptions, ServiceOptions};
+use crate::sorted::Sorted;
 use crate::time::Instant;
 use crate::wire::{Frame, Hello, Role};
 use bytes::Bytes;
@@ -35,6 +36,7 @@ use link::{Link, Pace, Suspicion};
 use liveness::Liveness;
 use owned::Owned;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use streams::{Change, Streams};
 
@@ -71,7 +73,7 @@ pub(crate) struct Session {
     pub(crate) shares: u32,
     /// The application forgets it once it is over.
     pub(crate) forgotten: bool,
-    pub(crate) links: BTreeMap<LinkId, Link>,
+    pub(crate) links: Sorted<LinkId, Box<Link>>,
     pub(crate) links_total: u64,
     pub(crate) liveness: Liveness,
     pub(crate) objects: Objects,
@@ -84,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) progress: bool,
     /// Wishes that redial for it, the one to dial next first.
     pub(crate) connectors: Vec<ConnectorId>,
+    /// When the node looks at it next at the latest; what is due later moves it only then.
+    pub(crate) watched_until: Instant,
     streams: Streams,
     calls: Calls,
     /// Links that are dead, the latest last.
@@ -139,7 +143,7 @@ impl Session {
             attached: false,
             shares: 0,
             forgotten: false,
-            links: BTreeMap::new(),
+            links: Sorted::default(),
             links_total: 0,
             liveness: Liveness::new(now, ttl, beat),
             objects: Objects::new(birth.options.grace, canary == Some(Canary::DestroyAtGraceEnd)),
@@ -149,6 +153,7 @@ impl Session {
             bulk_wanted: 0,
             progress: false,
             connectors: Vec::new(),
+            watched_until: Instant::NEVER,
             streams,
             calls: Calls::default(),
             dead: VecDeque::new(),
@@ -175,7 +180,7 @@ impl Session {
 
     /// Bytes came on an attached link; their frames follow by [`Session::on_frame`].
     pub(crate) fn on_record(&mut self, now: Instant, id: LinkId) {
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(id) else { return };
         let recovered = link.on_record(now);
         let ttl = link.ttl;
         self.liveness.on_record(now);
@@ -200,7 +205,7 @@ impl Session {
         services: &Services,
     ) -> Result<()> {
         if frame.is_counted()
-            && let Some(link) = self.links.get_mut(&id)
+            && let Some(link) = self.links.get_mut(id)
         {
             let bytes = if let Frame::Data { bytes, .. } = &frame { bytes.len() as u64 } else { 0 };
             link.on_counted(now, bytes);
@@ -234,7 +239,7 @@ impl Session {
 
     /// Parsed, and refused politely until its issue comes: the peer is told, nothing else changes.
     fn not_built(&mut self, id: LinkId, name: &str) {
-        if let Some(link) = self.links.get_mut(&id).filter(|link| !link.noticed) {
+        if let Some(link) = self.links.get_mut(id).filter(|link| !link.noticed) {
             link.noticed = true;
             let text = format!("{name} is not supported by this version and was ignored");
             Frame::Notice { code: Code::Unsupported as u16, text }.encode(&mut link.prelude);
@@ -242,7 +247,7 @@ impl Session {
     }
 
     fn on_lack(&mut self, id: LinkId, count: u64) -> Result<()> {
-        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         for sent in link.on_lack(count)? {
             self.streams.on_held(sent);
         }
@@ -251,7 +256,7 @@ impl Session {
     }
 
     fn on_beat(&mut self, now: Instant, id: LinkId, number: u64, echo: u64, delay: Duration) {
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(id) else { return };
         if let Some(sent_at) = link.on_beat(now, number, echo, delay) {
             self.liveness.on_echo(sent_at, link.ttl);
         }
@@ -263,7 +268,7 @@ impl Session {
             self.not_built(id, "role HOP");
             return Ok(());
         }
-        match self.links.get_mut(&id) {
+        match self.links.get_mut(id) {
             Some(link) if !link.dialled_here => link.role = role,
             _ => {
                 return Err(crate::wire::codec::malformed("ROLE from the end that accepted the link".into()));
@@ -330,16 +335,15 @@ impl Session {
         if self.state.is_final() || !self.attached {
             return None;
         }
-        let serves = |link: &&Link| link.is_usable() && link.suspicion < Suspicion::Silent && !link.mute;
-        let mut primaries = self.links.values().filter(serves).filter(|link| link.role != Role::Bulk);
-        if primaries.next().is_none() {
+        let (mut bulk, mut others) = (0, 0);
+        for link in self.links.values() {
+            let serves = link.is_usable() && link.suspicion < Suspicion::Silent && !link.mute;
+            *if link.role == Role::Bulk { &mut bulk } else { &mut others } += u8::from(serves);
+        }
+        if others == 0 || self.renewal_due {
             return Some(Role::Primary);
         }
-        if self.renewal_due {
-            return Some(Role::Primary);
-        }
-        let bulk = self.links.values().filter(serves).filter(|link| link.role == Role::Bulk).count();
-        (bulk < usize::from(self.bulk_wanted)).then_some(Role::Bulk)
+        (bulk < self.bulk_wanted).then_some(Role::Bulk)
     }
 
     /// Links that this end dialled are renewed when they are old (L6).
@@ -394,7 +398,7 @@ impl Session {
 
     /// Smoothed round trip of the link that carries most.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.carrier().and_then(|id| self.links.get(&id)).and_then(|link| link.round_trip)
+        self.carrier().and_then(|id| self.links.get(id)).and_then(|link| link.round_trip)
     }
 
     /// Row of what this end has of its channels (S9).
@@ -412,6 +416,6 @@ pub(crate) struct Service {
 /// What the node tells a session about the services that it may run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Services {
-    pub(crate) by_name: BTreeMap<String, Service>,
+    pub(crate) by_name: BTreeMap<Arc<str>, Service>,
     pub(crate) draining: bool,
 }

@@ -9,10 +9,11 @@ use crate::channel::{Budget, Channel, Class, Delivery, reset_error};
 use crate::error::{Code, Error, Result};
 use crate::id::{CONTROL, ChannelId};
 use crate::limits::{CHANNEL_BASE_BYTES, CHANNEL_WINDOW_BYTES_MAX, CONTROL_WINDOW_BYTES, SessionLimits};
+use crate::sorted::Sorted;
 use crate::wire::codec::malformed;
 use crate::wire::header::Header;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 /// What a frame or a step changed, for the parent to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(crate) struct Streams {
     pub(super) is_arbiter: bool,
     mine: SessionLimits,
     peer: SessionLimits,
-    pub(super) channels: BTreeMap<ChannelId, Channel>,
+    pub(super) channels: Sorted<ChannelId, Box<Channel>>,
     sending: Budget,
     receiving: Budget,
     control_budget: Budget,
@@ -42,8 +43,8 @@ pub(crate) struct Streams {
     may_open: u64,
     granted: u64,
     pub(super) announced: u64,
-    queues: BTreeMap<Class, VecDeque<ChannelId>>,
-    queued: BTreeSet<ChannelId>,
+    /// Channels with something to send, by class; each knows whether it stands in one.
+    queues: [VecDeque<ChannelId>; Class::COUNT],
     pub(super) values: BTreeSet<Value>,
     room_wanted: BTreeSet<ChannelId>,
     open_wanted: bool,
@@ -57,11 +58,13 @@ pub(crate) struct Streams {
 impl Streams {
     pub(crate) fn new(is_arbiter: bool, mine: SessionLimits, peer: SessionLimits) -> Streams {
         let control = Channel::new(CONTROL, true, CONTROL_WINDOW_BYTES, CONTROL_WINDOW_BYTES);
+        let mut channels = Sorted::default();
+        channels.insert(CONTROL, Box::new(control));
         Streams {
             is_arbiter,
             mine,
             peer,
-            channels: BTreeMap::from([(CONTROL, control)]),
+            channels,
             sending: Budget::new(mine.elastic_bytes()),
             receiving: Budget::new(mine.elastic_bytes()),
             control_budget: Budget::new(0),
@@ -71,8 +74,7 @@ impl Streams {
             may_open: peer.channels_max,
             granted: mine.channels_max,
             announced: mine.channels_max,
-            queues: BTreeMap::new(),
-            queued: BTreeSet::new(),
+            queues: Default::default(),
             values: BTreeSet::new(),
             room_wanted: BTreeSet::new(),
             open_wanted: false,
@@ -84,19 +86,19 @@ impl Streams {
     }
 
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Channel> {
-        self.channels.get(&id)
+        self.channels.get(id).map(|channel| &**channel)
     }
 
     pub(crate) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
-        self.channels.get_mut(&id)
+        self.channels.get_mut(id).map(|channel| &mut **channel)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Channel> {
-        self.channels.values()
+        self.channels.values().map(|channel| &**channel)
     }
 
     pub(crate) fn ids(&self) -> Vec<ChannelId> {
-        self.channels.keys().copied().collect()
+        self.channels.keys().collect()
     }
 
     /// Channels that this end opened in all.
@@ -116,7 +118,7 @@ impl Streams {
 
     /// Sum of what the peer may still send and what waits to be taken, channel 0 excepted (I6).
     pub(crate) fn outstanding(&self) -> u64 {
-        let channels = self.channels.iter().filter(|(id, _)| **id != CONTROL);
+        let channels = self.channels.iter().filter(|(id, _)| *id != CONTROL);
         channels.map(|(_, channel)| channel.receive.outstanding()).sum()
     }
 
@@ -126,7 +128,7 @@ impl Streams {
 
     // ---- opening and closing ----
 
-    /// Opens a channel with this header.
+    /// Opens a channel with this header. `touch` it when what goes with the header is written.
     pub(crate) fn open(&mut self, header: Header) -> Result<ChannelId> {
         if self.opened_here >= self.may_open || self.open_here >= self.mine.channels_max {
             self.open_wanted = true;
@@ -137,17 +139,16 @@ impl Streams {
         self.open_here += 1;
         let id = Streams::id_at(self.opened_here, self.is_arbiter);
         let mut channel = Channel::new(id, true, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
-        channel.send.write(header.encode());
+        channel.send.write_with(|tail| header.encode(tail));
         channel.header = Some(header);
-        self.channels.insert(id, channel);
-        self.touch(id);
+        self.channels.insert(id, Box::new(channel));
         Ok(id)
     }
 
     /// The channel of a frame that came; makes it (and those below it) when the peer just opened it. `None`
     /// for one that is over.
     fn find(&mut self, id: ChannelId) -> Result<Option<ChannelId>> {
-        if self.channels.contains_key(&id) {
+        if self.channels.contains(id) {
             return Ok(Some(id));
         }
         let (counter, by_arbiter) = (id.0 >> 1, id.0 & 1 == 1);
@@ -169,7 +170,7 @@ impl Streams {
             self.opened_by_peer += 1;
             let next = Streams::id_at(self.opened_by_peer, by_arbiter);
             let channel = Channel::new(next, false, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
-            self.channels.insert(next, channel);
+            self.channels.insert(next, Box::new(channel));
         }
         self.announce_channels();
         Ok(Some(id))
@@ -177,10 +178,10 @@ impl Streams {
 
     /// Forgets a channel that is over, and grants the peer another one.
     pub(crate) fn retire_if_over(&mut self, id: ChannelId) {
-        if id == CONTROL || !self.channels.get(&id).is_some_and(Channel::is_over) {
+        if id == CONTROL || !self.channels.get(id).is_some_and(|channel| channel.is_over()) {
             return;
         }
-        if let Some(mut channel) = self.channels.remove(&id) {
+        if let Some(mut channel) = self.channels.remove(id) {
             let next = channel.uncharge(&mut self.sending, &mut self.receiving);
             self.collect(&mut channel);
             if channel.opened_here {
@@ -218,7 +219,7 @@ impl Streams {
 
     /// Room for a message with its prefix, or for bytes.
     pub(crate) fn make_room(&mut self, id: ChannelId, len: u64) -> u64 {
-        let Some(channel) = self.channels.get_mut(&id) else { return 0 };
+        let Some(channel) = self.channels.get_mut(id) else { return 0 };
         let budget = if id == CONTROL { &mut self.control_budget } else { &mut self.sending };
         let room = channel.make_room(budget, len);
         if room == 0 {
@@ -234,28 +235,25 @@ impl Streams {
 
     /// Puts a channel into its queue when it has something to send.
     pub(crate) fn touch(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if channel.credit_dirty {
-            channel.credit_dirty = false;
-            self.want_value(Value::Credit(id));
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        if std::mem::take(&mut channel.credit_dirty) {
+            self.values.insert(Value::Credit(id));
         }
-        let Some(channel) = self.channels.get(&id) else { return };
         if channel.send.reset_delivery == Delivery::Wanted {
-            self.want_value(Value::Reset(id));
+            self.values.insert(Value::Reset(id));
         }
-        let Some(channel) = self.channels.get(&id) else { return };
         if matches!(channel.stop, Some((_, Delivery::Wanted))) {
-            self.want_value(Value::Stop(id));
+            self.values.insert(Value::Stop(id));
         }
-        let Some(channel) = self.channels.get(&id) else { return };
-        if channel.send.has_stream_work() && self.queued.insert(id) {
-            self.queues.entry(channel.class()).or_default().push_back(id);
+        if !channel.queued && channel.send.has_stream_work() {
+            channel.queued = true;
+            self.queues[channel.class() as usize].push_back(id);
         }
     }
 
     /// Ends a direction early.
     pub(crate) fn reset(&mut self, id: ChannelId, why: &Error) {
-        if let Some(channel) = self.channels.get_mut(&id) {
+        if let Some(channel) = self.channels.get_mut(id) {
             channel.send.reset(why);
         }
         self.settle_sent(id);
@@ -264,7 +262,7 @@ impl Streams {
 
     /// The application reads no more.
     pub(crate) fn stop(&mut self, id: ChannelId, code: Code) {
-        if let Some(channel) = self.channels.get_mut(&id) {
+        if let Some(channel) = self.channels.get_mut(id) {
             channel.receive.discard();
             if channel.stop.is_none() && !channel.receive.is_complete() {
                 channel.stop = Some((code, Delivery::Wanted));
@@ -278,59 +276,63 @@ impl Streams {
 
     /// Whether a counted frame waits; with `bulk_only`, one of a bulk channel.
     pub(crate) fn has_work(&self, bulk_only: bool) -> bool {
-        let queue = |class| self.queues.get(&class).is_some_and(|queue| !queue.is_empty());
-        queue(Class::Bulk)
-            || (!bulk_only
-                && (!self.values.is_empty()
-                    || queue(Class::Control)
-                    || queue(Class::Call)
-                    || queue(Class::Ordinary)))
+        let first = if bulk_only { Class::Bulk } else { Class::Control };
+        self.queues[first as usize..].iter().any(|queue| !queue.is_empty())
+            || (!bulk_only && !self.values.is_empty())
     }
 
     /// The next channel in the order of L5, out of its queue.
     pub(crate) fn next_channel(&mut self, bulk_only: bool) -> Option<ChannelId> {
-        let classes = if bulk_only { Class::Bulk..=Class::Bulk } else { Class::Control..=Class::Bulk };
-        let id = self.queues.range_mut(classes).find_map(|(_, queue)| queue.pop_front())?;
-        self.queued.remove(&id);
+        let first = if bulk_only { Class::Bulk } else { Class::Control };
+        let id = self.queues[first as usize..].iter_mut().find_map(VecDeque::pop_front)?;
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.queued = false;
+        }
         Some(id)
     }
 
     /// Whether a channel stands in its queue.
     pub(crate) fn is_queued(&self, id: ChannelId) -> bool {
-        self.queued.contains(&id)
+        self.channels.get(id).is_some_and(|channel| channel.queued)
     }
 
     /// Whether channel 0 goes before the state frames.
     pub(crate) fn control_is_next(&self) -> bool {
-        self.queues.get(&Class::Control).is_some_and(|queue| !queue.is_empty())
+        !self.queues[Class::Control as usize].is_empty()
+    }
+
+    /// Takes every channel out of its queue.
+    fn empty_queues(&mut self) {
+        self.queues.iter_mut().for_each(VecDeque::clear);
+        self.channels.values_mut().for_each(|channel| channel.queued = false);
     }
 
     /// The peer holds a frame.
     pub(crate) fn on_held(&mut self, sent: Sent) {
         let id = match sent {
             Sent::Data(id, range) => {
-                if let Some(channel) = self.channels.get_mut(&id) {
+                if let Some(channel) = self.channels.get_mut(id) {
                     channel.send.on_held(range);
                 }
                 id
             }
             Sent::End(id) => {
                 if let Some(channel) =
-                    self.channels.get_mut(&id).filter(|channel| channel.send.end != Delivery::Idle)
+                    self.channels.get_mut(id).filter(|channel| channel.send.end != Delivery::Idle)
                 {
                     channel.send.end = Delivery::Held;
                 }
                 id
             }
             Sent::Value(Value::Reset(id)) => {
-                if let Some(channel) = self.channels.get_mut(&id) {
+                if let Some(channel) = self.channels.get_mut(id) {
                     channel.send.reset_delivery = Delivery::Held;
                 }
                 id
             }
             Sent::Value(Value::Stop(id)) => {
                 if let Some((_, delivery)) =
-                    self.channels.get_mut(&id).and_then(|channel| channel.stop.as_mut())
+                    self.channels.get_mut(id).and_then(|channel| channel.stop.as_mut())
                 {
                     *delivery = Delivery::Held;
                 }
@@ -346,13 +348,13 @@ impl Streams {
     pub(crate) fn on_lost(&mut self, sent: &Sent) {
         match sent {
             Sent::Data(id, range) => {
-                if let Some(channel) = self.channels.get_mut(id) {
+                if let Some(channel) = self.channels.get_mut(*id) {
                     channel.send.on_lost(range.clone());
                 }
                 self.touch(*id);
             }
             Sent::End(id) => {
-                if let Some(channel) = self.channels.get_mut(id) {
+                if let Some(channel) = self.channels.get_mut(*id) {
                     channel.send.end.lost();
                 }
                 self.touch(*id);
@@ -360,9 +362,9 @@ impl Streams {
             Sent::Value(value) => {
                 let delivery = match value {
                     Value::Reset(id) => {
-                        self.channels.get_mut(id).map(|channel| &mut channel.send.reset_delivery)
+                        self.channels.get_mut(*id).map(|channel| &mut channel.send.reset_delivery)
                     }
-                    Value::Stop(id) => self.channels.get_mut(id).and_then(|c| Some(&mut c.stop.as_mut()?.1)),
+                    Value::Stop(id) => self.channels.get_mut(*id).and_then(|c| Some(&mut c.stop.as_mut()?.1)),
                     Value::Credit(_) | Value::ChannelCredit => return self.want_value(*value),
                 };
                 if let Some(delivery) = delivery {
@@ -382,7 +384,7 @@ impl Streams {
             self.duplicate += bytes.len() as u64;
             return Ok(());
         };
-        let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
+        let Some(channel) = self.channels.get_mut(id) else { return Ok(()) };
         let more = channel.receive.on_data(offset, bytes)?;
         if more {
             self.changes.push_back(Change::Came(id));
@@ -393,7 +395,7 @@ impl Streams {
 
     pub(crate) fn on_end(&mut self, id: ChannelId, size: u64) -> Result<()> {
         let Some(id) = self.find(id)? else { return Ok(()) };
-        if let Some(channel) = self.channels.get_mut(&id).filter(|channel| !channel.receive.is_final()) {
+        if let Some(channel) = self.channels.get_mut(id).filter(|channel| !channel.receive.is_final()) {
             channel.receive.on_end(size)?;
             self.changes.push_back(Change::Came(id));
         }
@@ -404,7 +406,7 @@ impl Streams {
 
     pub(crate) fn on_reset(&mut self, id: ChannelId, size: u64, code: u16, text: &str) -> Result<()> {
         let Some(id) = self.find(id)? else { return Ok(()) };
-        if let Some(channel) = self.channels.get_mut(&id) {
+        if let Some(channel) = self.channels.get_mut(id) {
             channel.receive.on_reset(size, reset_error(code, text))?;
             self.changes.push_back(Change::Came(id));
         }
@@ -415,7 +417,7 @@ impl Streams {
 
     pub(crate) fn on_stop(&mut self, id: ChannelId, code: u16) -> Result<()> {
         let Some(id) = self.find(id)? else { return Ok(()) };
-        let Some(channel) = self.channels.get_mut(&id) else { return Ok(()) };
+        let Some(channel) = self.channels.get_mut(id) else { return Ok(()) };
         if channel.send.stopped.is_none() && !channel.send.is_complete() {
             channel.send.stopped = Some(code);
             self.reset(id, &Error::new(Code::Stopped, "the reader wanted no more"));
@@ -428,7 +430,7 @@ impl Streams {
 
     pub(crate) fn on_credit(&mut self, id: ChannelId, limit: u64) -> Result<()> {
         let Some(id) = self.find(id)? else { return Ok(()) };
-        if self.channels.get_mut(&id).is_some_and(|channel| channel.send.on_credit(limit)) {
+        if self.channels.get_mut(id).is_some_and(|channel| channel.send.on_credit(limit)) {
             self.touch(id);
         }
         Ok(())
@@ -443,7 +445,7 @@ impl Streams {
 
     /// Bytes of a channel are held: gives back their charge and wakes writers.
     pub(super) fn settle_sent(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let budget = if id == CONTROL { &mut self.control_budget } else { &mut self.sending };
         let others = channel.settle_sending(budget);
         self.repeated += channel.send.take_repeated();
@@ -473,7 +475,7 @@ impl Streams {
     pub(crate) fn settle_taken(&mut self, id: ChannelId) {
         let blocked =
             self.one_window && self.channels.values().any(|channel| channel.receive.available() > 2048);
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         self.duplicate += channel.receive.take_duplicate();
         if blocked && id != CONTROL {
             return;
@@ -487,7 +489,7 @@ impl Streams {
     /// It is this channel's turn for the message slot, and when it does not need it any more, the next one's.
     fn settle_next(&mut self, mut next: Option<ChannelId>) {
         while let Some(id) = next {
-            let Some(channel) = self.channels.get_mut(&id) else {
+            let Some(channel) = self.channels.get_mut(id) else {
                 next = self.receiving.release_message(id);
                 continue;
             };
@@ -512,8 +514,7 @@ impl Streams {
             channel.send.drop_all();
             channel.receive.break_off(why.clone());
         }
-        self.queues.clear();
-        self.queued.clear();
+        self.empty_queues();
         self.values.clear();
         for id in self.ids() {
             self.changes.push_back(Change::Came(id));
@@ -524,8 +525,7 @@ impl Streams {
     /// Forgets everything, unread bytes too.
     pub(crate) fn clear(&mut self) {
         self.channels.clear();
-        self.queues.clear();
-        self.queued.clear();
+        self.empty_queues();
         self.values.clear();
         self.room_wanted.clear();
         self.changes.clear();

@@ -18,11 +18,7 @@ impl Streams {
             written: channel.send.written(),
             held: channel.receive.held(),
         };
-        Table {
-            opened: self.opened_here,
-            seen: self.opened_by_peer,
-            rows: self.channels.values().map(row).collect(),
-        }
+        Table { opened: self.opened_here, seen: self.opened_by_peer, rows: self.iter().map(row).collect() }
     }
 
     /// Compares the peer's table with what is here: each side checks what only it can know for sure.
@@ -36,7 +32,7 @@ impl Streams {
                 ))
             };
             let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
-            match self.channels.get(&row.channel) {
+            match self.channels.get(row.channel) {
                 Some(channel) => {
                     if row.held > channel.send.sent() {
                         return broken(format!(
@@ -71,7 +67,7 @@ impl Streams {
 
     /// A channel that is over at the peer must have come whole: its last word is not kept any more.
     fn check_what_is_over(&self, table: &Table) -> Result<()> {
-        for channel in self.channels.values().filter(|channel| !channel.receive.is_final()) {
+        for channel in self.iter().filter(|channel| !channel.receive.is_final()) {
             let counter = channel.id.0 >> 1;
             let known = if channel.opened_here { table.seen } else { table.opened };
             let has_row = || table.rows.binary_search_by_key(&channel.id, |row| row.channel).is_ok();
@@ -99,7 +95,7 @@ impl Streams {
     pub(crate) fn apply_table(&mut self, table: &Table) -> bool {
         let mut news = false;
         for row in &table.rows {
-            if let Some(channel) = self.channels.get_mut(&row.channel) {
+            if let Some(channel) = self.channels.get_mut(row.channel) {
                 let held = row.held.min(channel.send.sent());
                 news |= channel.send.on_held(channel.send.kept()..held.max(channel.send.kept())) > 0;
                 self.settle_sent(row.channel);

@@ -5,6 +5,7 @@
 
 use super::Session;
 use super::link::{LINK_FRAMES_BYTES_MAX, Link, Sent, Suspicion};
+use crate::channel::Slice;
 use crate::id::{ChannelId, LinkId};
 use crate::io::Output;
 use crate::limits::{DATA_BYTES_MAX, IN_FLIGHT_FRAMES_MAX, LINGER, SEND_BYTES_MAX};
@@ -14,6 +15,9 @@ use bytes::{Bytes, BytesMut};
 
 /// Data shorter than this is copied behind its frame head, so that small frames make one piece.
 const COPY_BYTES_MAX: usize = 1024;
+/// What is allocated at once for small frames, and when too little of it is left.
+const HEAD_BYTES: usize = 512;
+const HEAD_BYTES_MIN: usize = 192;
 /// No counted frame other than DATA is larger (RESET with a long text).
 const SMALL_FRAME_BYTES_MAX: usize = 320;
 /// DATA is not cut smaller than this, unless it is the end of what there is.
@@ -21,16 +25,22 @@ const DATA_BYTES_MIN: usize = 64;
 
 /// One `Send` in the making.
 #[derive(Debug)]
-struct Batch {
+struct Batch<'a> {
     room: usize,
     used: usize,
-    head: BytesMut,
+    /// Small frames, and the heads of large ones.
+    head: &'a mut BytesMut,
     parts: Vec<Bytes>,
 }
 
-impl Batch {
-    fn new(room: usize) -> Batch {
-        Batch { room, used: 0, head: BytesMut::new(), parts: Vec::new() }
+impl Batch<'_> {
+    /// `head` is empty, and is empty again behind the last `seal`.
+    fn new(room: usize, head: &mut BytesMut) -> Batch<'_> {
+        if head.capacity() < HEAD_BYTES_MIN {
+            // What was taken out of it has left by now, as a rule: then this is no allocation.
+            head.reserve(HEAD_BYTES);
+        }
+        Batch { room, used: 0, head, parts: Vec::new() }
     }
 
     fn left(&self) -> usize {
@@ -40,7 +50,7 @@ impl Batch {
     /// Appends a whole frame if it fits.
     fn frame(&mut self, frame: &Frame) -> bool {
         let before = self.head.len();
-        frame.encode(&mut self.head);
+        frame.encode(self.head);
         let size = self.head.len() - before;
         if size > self.left() {
             self.head.truncate(before);
@@ -56,12 +66,13 @@ impl Batch {
         self.head.extend_from_slice(&part);
     }
 
-    fn slice(&mut self, slice: Bytes) {
-        if slice.len() < COPY_BYTES_MAX {
-            self.head.extend_from_slice(&slice);
-        } else {
-            self.seal();
-            self.parts.push(slice);
+    fn slice(&mut self, slice: &Slice<'_>) {
+        match slice {
+            Slice::Kept(piece, range) if range.len() >= COPY_BYTES_MAX => {
+                self.seal();
+                self.parts.push(piece.slice(range.clone()));
+            }
+            small => self.head.extend_from_slice(small.bytes()),
         }
     }
 
@@ -76,21 +87,25 @@ impl Session {
     /// The link that carries everything but bulk: the newest primary that is not suspect, else the newest of
     /// the others, else whatever there is.
     pub(super) fn carrier(&self) -> Option<LinkId> {
-        let rank = |link: &&Link| {
+        let rank = |link: &Link| {
             (link.is_healthy(), link.role == Role::Primary, link.suspicion != Suspicion::Silent, link.id)
         };
-        self.links.values().filter(|link| link.is_usable()).max_by_key(rank).map(|link| link.id)
+        self.links.values().filter(|link| link.is_usable()).max_by_key(|link| rank(link)).map(|link| link.id)
     }
 
-    /// Hands out everything that may and can be sent now.
-    pub(crate) fn transmit(&mut self, now: Instant, out: &mut impl FnMut(Output)) {
+    /// Hands out everything that may and can be sent now. `head` is an empty buffer to write into.
+    pub(crate) fn transmit(&mut self, now: Instant, head: &mut BytesMut, out: &mut impl FnMut(Output)) {
+        let has_streams = !self.state.is_final() && self.streams.has_work(false);
+        if !has_streams && !self.links.values().any(|link| link.has_own_frames(now)) {
+            return;
+        }
         let carrier = self.carrier();
-        let ids: Vec<LinkId> = self.links.keys().copied().collect();
-        for id in ids {
-            let Some(mut link) = self.links.remove(&id) else { continue };
+        // Nothing below looks for a link by its id.
+        let mut links = std::mem::take(&mut self.links);
+        for (id, link) in links.iter_mut() {
             loop {
-                let mut batch = Batch::new(link.allowance.min(SEND_BYTES_MAX));
-                self.fill(now, &mut link, carrier == Some(id), &mut batch);
+                let mut batch = Batch::new(link.allowance.min(SEND_BYTES_MAX), head);
+                self.fill(now, link, carrier == Some(id), &mut batch);
                 if batch.used == 0 {
                     break;
                 }
@@ -99,17 +114,19 @@ impl Session {
                 self.bytes_sent += batch.used as u64;
                 out(Output::Send { link: id, parts: batch.parts });
             }
-            self.links.insert(id, link);
         }
+        self.links = links;
     }
 
-    fn fill(&mut self, now: Instant, link: &mut Link, is_carrier: bool, batch: &mut Batch) {
+    fn fill(&mut self, now: Instant, link: &mut Link, is_carrier: bool, batch: &mut Batch<'_>) {
         if batch.left() == 0 {
             return;
         }
-        batch.raw(&mut link.prelude);
         if !link.prelude.is_empty() {
-            return;
+            batch.raw(&mut link.prelude);
+            if !link.prelude.is_empty() {
+                return;
+            }
         }
         let bulk_only = !is_carrier;
         let takes_streams =
@@ -137,7 +154,7 @@ impl Session {
         }
     }
 
-    fn fill_link_frames(&mut self, now: Instant, link: &mut Link, in_company: bool, batch: &mut Batch) {
+    fn fill_link_frames(&mut self, now: Instant, link: &mut Link, in_company: bool, batch: &mut Batch<'_>) {
         if link.dead_untold && batch.frame(&Frame::Dead { links: self.dead.iter().copied().collect() }) {
             link.dead_untold = false;
         }
@@ -162,7 +179,7 @@ impl Session {
         }
     }
 
-    fn fill_value(&mut self, link: &mut Link, batch: &mut Batch) -> bool {
+    fn fill_value(&mut self, link: &mut Link, batch: &mut Batch<'_>) -> bool {
         let Some((value, frame)) = self.streams.next_value() else { return false };
         if batch.frame(&frame) {
             link.push_in_flight(Sent::Value(value));
@@ -174,7 +191,7 @@ impl Session {
     }
 
     /// One DATA of the channel, and END behind its last byte; then back into its queue.
-    fn fill_channel(&mut self, link: &mut Link, id: ChannelId, batch: &mut Batch) {
+    fn fill_channel(&mut self, link: &mut Link, id: ChannelId, batch: &mut Batch<'_>) {
         let room = batch.left();
         let Some(channel) = self.streams.get_mut(id) else { return };
         let overhead = data_overhead(id, channel.send.written(), DATA_BYTES_MAX);
@@ -183,9 +200,9 @@ impl Session {
         if let Some(range) = range {
             let len = (range.end - range.start) as usize;
             let before = batch.head.len();
-            Frame::encode_data_head(&mut batch.head, id, range.start, len);
+            Frame::encode_data_head(batch.head, id, range.start, len);
             batch.used += batch.head.len() - before + len;
-            channel.send.slices(range.clone(), |slice| batch.slice(slice));
+            channel.send.slices(range.clone(), |slice| batch.slice(&slice));
             link.push_in_flight(Sent::Data(id, range));
         }
         if channel.send.end_is_due() && batch.frame(&Frame::End { channel: id, size: channel.send.written() })

@@ -14,6 +14,9 @@ impl Streams {
 
     /// The next state frame, with its current value; values of channels that are gone are skipped.
     pub(crate) fn next_value(&mut self) -> Option<(Value, Frame)> {
+        if self.values.is_empty() {
+            return None;
+        }
         while let Some(value) = self.values.pop_first() {
             if let Some(frame) = self.value_frame(value) {
                 return Some((value, frame));
@@ -26,13 +29,13 @@ impl Streams {
     pub(crate) fn unsend_value(&mut self, value: Value) {
         match value {
             Value::Reset(id) => {
-                if let Some(channel) = self.channels.get_mut(&id) {
+                if let Some(channel) = self.channels.get_mut(id) {
                     channel.send.reset_delivery = Delivery::Wanted;
                 }
             }
             Value::Stop(id) => {
                 if let Some((_, delivery)) =
-                    self.channels.get_mut(&id).and_then(|channel| channel.stop.as_mut())
+                    self.channels.get_mut(id).and_then(|channel| channel.stop.as_mut())
                 {
                     *delivery = Delivery::Wanted;
                 }
@@ -46,11 +49,11 @@ impl Streams {
         match value {
             Value::ChannelCredit => Some(Frame::ChannelCredit { count: self.announced }),
             Value::Credit(id) => {
-                let limit = self.channels.get(&id)?.receive.limit();
+                let limit = self.channels.get(id)?.receive.limit();
                 Some(Frame::Credit { channel: id, limit })
             }
             Value::Reset(id) => {
-                let send = &mut self.channels.get_mut(&id)?.send;
+                let send = &mut self.channels.get_mut(id)?.send;
                 let reset = send.reset_info()?.clone();
                 send.reset_delivery = Delivery::InFlight;
                 Some(Frame::Reset {
@@ -61,7 +64,7 @@ impl Streams {
                 })
             }
             Value::Stop(id) => {
-                let (code, delivery) = self.channels.get_mut(&id)?.stop.as_mut()?;
+                let (code, delivery) = self.channels.get_mut(id)?.stop.as_mut()?;
                 *delivery = Delivery::InFlight;
                 Some(Frame::Stop { channel: id, code: *code as u16 })
             }

@@ -45,13 +45,24 @@ pub fn put_bytes(to: &mut BytesMut, bytes: &[u8]) {
     to.put_slice(bytes);
 }
 
-/// Appends text, cut at the last whole character within [`TEXT_BYTES_MAX`].
-pub fn put_text(to: &mut BytesMut, text: &str) {
+/// Text as it is written: cut at the last whole character within [`TEXT_BYTES_MAX`].
+fn bounded(text: &str) -> &[u8] {
     let mut end = text.len().min(TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    put_bytes(to, &text.as_bytes()[..end]);
+    &text.as_bytes()[..end]
+}
+
+/// Appends text, cut at the last whole character within [`TEXT_BYTES_MAX`].
+pub fn put_text(to: &mut BytesMut, text: &str) {
+    put_bytes(to, bounded(text));
+}
+
+/// Bytes that [`put_text`] takes for a text.
+pub fn text_len(text: &str) -> usize {
+    let len = bounded(text).len();
+    varint_len(len as u64) + len
 }
 
 /// Reads the fields of one frame body; every error names the field.

@@ -150,9 +150,11 @@ mod tests {
                 _ => Purpose::Call { deadline_ms },
             };
             let header = Header { purpose, bulk, stored, name };
-            let wire = header.encode();
+            let mut wire = BytesMut::new();
+            header.encode(&mut wire);
+            prop_assert_eq!(wire.len(), header.encoded_len());
             prop_assert_eq!(Header::peek_len(&wire), Ok(Some(wire.len())));
-            prop_assert_eq!(Header::decode(wire), Ok(header));
+            prop_assert_eq!(Header::decode(wire.freeze()), Ok(header));
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! The opening header: the first bytes of a channel, from the end that opened it (X1).
 
-use super::codec::{Reader, malformed, peek_varint, put_text, put_varint};
+use super::codec::{Reader, malformed, peek_varint, put_text, put_varint, text_len, varint_len};
 use crate::error::Result;
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -35,22 +35,31 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header's bytes, with their length before them.
-    pub fn encode(&self) -> Bytes {
-        let mut body = BytesMut::new();
-        let (kind, deadline_ms) = match self.purpose {
-            Purpose::Messages => (0, 0),
-            Purpose::Bytes => (1, 0),
-            Purpose::Call { deadline_ms } => (2, deadline_ms),
+    fn deadline_ms(&self) -> u64 {
+        if let Purpose::Call { deadline_ms } = self.purpose { deadline_ms } else { 0 }
+    }
+
+    fn body_len(&self) -> usize {
+        2 + varint_len(self.deadline_ms()) + text_len(&self.name)
+    }
+
+    /// Bytes that [`Header::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        varint_len(self.body_len() as u64) + self.body_len()
+    }
+
+    /// Appends the header, with its length before it.
+    pub fn encode(&self, to: &mut BytesMut) {
+        let kind = match self.purpose {
+            Purpose::Messages => 0,
+            Purpose::Bytes => 1,
+            Purpose::Call { .. } => 2,
         };
-        body.put_u8(kind);
-        body.put_u8(u8::from(self.bulk) | u8::from(self.stored) << 1);
-        put_varint(&mut body, deadline_ms);
-        put_text(&mut body, &self.name);
-        let mut whole = BytesMut::new();
-        put_varint(&mut whole, body.len() as u64);
-        whole.put_slice(&body);
-        whole.freeze()
+        put_varint(to, self.body_len() as u64);
+        to.put_u8(kind);
+        to.put_u8(u8::from(self.bulk) | u8::from(self.stored) << 1);
+        put_varint(to, self.deadline_ms());
+        put_text(to, &self.name);
     }
 
     /// Length of the whole header as its first bytes tell, or `None` when more are needed.

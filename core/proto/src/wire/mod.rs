@@ -445,6 +445,7 @@ impl Decoder {
     pub fn next(&mut self, body_bytes_max: usize) -> Result<Option<Frame>> {
         loop {
             let Some((kind, head, len)) = self.peek(body_bytes_max)? else {
+                // Lets go of the read buffer too.
                 self.waiting.extend_from_slice(&std::mem::take(&mut self.ready));
                 return Ok(None);
             };
@@ -452,11 +453,47 @@ impl Decoder {
                 self.ready = std::mem::take(&mut self.waiting).freeze();
             }
             self.ready.advance(head);
+            if let Some(frame) = self.next_frequent(kind, len) {
+                return Ok(Some(frame));
+            }
             let body = self.ready.split_to(len);
             if let Some(frame) = Frame::decode_body(kind, body)? {
                 return Ok(Some(frame));
             }
         }
+    }
+
+    /// Frames of which there are many, read where they lie; `None` for others and for those that are wrong, which
+    /// are read again with care for what is wrong with them.
+    fn next_frequent(&mut self, kind: u8, len: usize) -> Option<Frame> {
+        let body = &self.ready[..len];
+        if kind == LACK {
+            let (count, size) = peek_varint(body)?;
+            return (size == len).then(|| {
+                self.ready.advance(len);
+                Frame::Lack { count }
+            });
+        }
+        if !matches!(kind, CREDIT | DATA | END) {
+            return None;
+        }
+        let (channel, first) = peek_varint(body)?;
+        let (number, second) = peek_varint(&body[first..])?;
+        let (channel, size) = (ChannelId(channel), first + second);
+        if kind == DATA && (1..=DATA_BYTES_MAX).contains(&(len - size)) {
+            self.ready.advance(size);
+            let bytes = self.ready.split_to(len - size);
+            return Some(Frame::Data { channel, offset: number, bytes });
+        }
+        if kind == DATA || size != len {
+            return None;
+        }
+        self.ready.advance(len);
+        Some(if kind == END {
+            Frame::End { channel, size: number }
+        } else {
+            Frame::Credit { channel, limit: number }
+        })
     }
 
     fn peek(&self, body_bytes_max: usize) -> Result<Option<(u8, usize, usize)>> {

@@ -6,6 +6,7 @@ use crate::checker::{Invariant, Verdict, broken, ensure};
 use crate::plan::{MS, Plan, SEC, Service, Span, What};
 use crate::toy;
 use crate::world::{Pid, World};
+use bytes::Bytes;
 use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{ChannelId, SessionId};
 use clerver_proto::node::{CallOptions, CallRequest, Outcome};
@@ -85,8 +86,8 @@ impl World {
                 node.channel_receive(now, session, call, usize::MAX)
             })?;
             match answer {
-                Ok(reply) => self.check.flows.took_message(theirs, pid, &reply, self.now, None)?,
-                Err(error) if error.code == Code::Again => {
+                Ok(Some(reply)) => self.check.flows.took_message(theirs, pid, &reply, self.now, None)?,
+                Ok(None) => {
                     ensure!(!over, I10, "call {call} of an ended session of process {pid} says AGAIN");
                     return Ok(());
                 }
@@ -209,6 +210,9 @@ impl World {
         }
         let at = self.procs[pid].rng.below(toy::POOL as u64) as usize;
         let (reply, last) = (toy::content(at, handler.size), handler.replies == 1);
+        if last && handler.service != Service::Many {
+            return self.do_answer(pid, session, call, at, reply);
+        }
         let answer =
             self.api(pid, "call_reply", |node, now| node.call_reply(now, session, call, reply, last))?;
         match answer {
@@ -231,6 +235,38 @@ impl World {
                 }
             }
             Err(_) => self.soon(pid, Job::Finish(session, call)),
+        }
+        Ok(())
+    }
+
+    /// The whole reply, by a handler that returns with it.
+    fn do_answer(
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        call: ChannelId,
+        at: usize,
+        reply: Bytes,
+    ) -> Verdict {
+        let Some((mine, _)) = self.flows(pid, session, call) else { return Ok(()) };
+        let size = reply.len();
+        // Its objects may end as soon as it is outside.
+        let inside = &mut self.check.objects.registration(pid, session).inside;
+        *inside = inside.saturating_sub(1);
+        let answer = self.api(pid, "call_answer", |node, now| node.call_answer(now, session, call, reply))?;
+        let waits = answer.as_ref().is_err_and(|error| error.code == Code::Again);
+        let Some(known) = self.sess(pid, session) else { return Ok(()) };
+        if waits {
+            if let Some(handler) = known.running.get_mut(&call) {
+                handler.waiting = true;
+            }
+            self.check.objects.registration(pid, session).inside += 1;
+            return Ok(());
+        }
+        known.running.remove(&call);
+        if answer == Ok(true) {
+            self.check.flows.wrote(mine, pid, at, size, self.now);
+            self.check.flows.ended(mine, pid);
         }
         Ok(())
     }

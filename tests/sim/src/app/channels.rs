@@ -320,7 +320,11 @@ impl World {
             let answer = self
                 .api(pid, "channel_receive", |node, now| node.channel_receive(now, session, channel, most))?;
             let bytes = match answer {
-                Ok(bytes) => bytes,
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => {
+                    let error = Error::new(Code::Again, "nothing there yet");
+                    return self.read_failed(pid, session, channel, error);
+                }
                 Err(error) => return self.read_failed(pid, session, channel, error),
             };
             if stream {

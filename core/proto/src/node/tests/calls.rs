@@ -145,3 +145,20 @@ fn a_failure_that_nobody_read_counts_in_the_report_of_the_loss() {
     assert_eq!(world.nodes[0].call_outcome(a, call).unwrap(), Outcome::Reply);
     assert_eq!(world.receive(0, a, call).unwrap_err().code, Code::CallFailed);
 }
+
+#[test]
+fn a_call_whose_header_was_on_its_way_when_the_peer_closed_is_not_said_to_be_answered() {
+    let mut world = world();
+    let [a, b] = world.connect();
+    world.offer_echo(1);
+    world.held = Some(vec![]);
+    let call = world.call_echo(0, a);
+    let link = world.first_link();
+    // The first byte of the header came, the rest is still on its way.
+    world.inject(1, link, &[Frame::Data { channel: call, offset: 0, bytes: Bytes::from_static(&[9]) }]);
+    world.held = None;
+    world.command(1, |node, now| node.session_close(now, b, Duration::from_secs(5))).unwrap();
+    let error = world.receive(0, a, call).unwrap_err();
+    assert_eq!(error.code, Code::Closed, "{error}");
+    assert_eq!(world.nodes[0].call_outcome(a, call).unwrap(), Outcome::Unknown);
+}

@@ -14,7 +14,7 @@ fn a_reader_of_bytes_never_gets_an_empty_piece() {
     channel.receive.on_data(0, Bytes::from(vec![1; 200])).unwrap();
     channel.receive.on_data(200, Bytes::from(vec![1; 50])).unwrap();
     let mut taken = vec![];
-    while let Ok(piece) = channel.take(1000) {
+    while let Ok(Some(piece)) = channel.take(1000) {
         taken.push(piece.len());
         assert!(taken.len() < 10, "{taken:?}");
     }
@@ -139,6 +139,8 @@ fn a_writer_that_ran_ahead_goes_on_before_the_last_of_it_is_said_to_be_held() {
         }
         assert!(sent > 0, "round {round}");
         world.deliver();
-        while world.command(1, |node, now| node.channel_receive(now, b, channel, usize::MAX)).is_ok() {}
+        while let Ok(Some(_)) =
+            world.command(1, |node, now| node.channel_receive(now, b, channel, usize::MAX))
+        {}
     }
 }

@@ -42,8 +42,9 @@ fn a_channel_beyond_what_was_announced_costs_the_link_and_no_more() {
 
     let link = world.first_link();
     let opened_by_arbiter = |counter: u64| ChannelId(counter << 1 | 1);
-    let header =
-        Header { purpose: Purpose::Messages, bulk: false, stored: true, name: String::new() }.encode();
+    let mut header = BytesMut::new();
+    Header { purpose: Purpose::Messages, bulk: false, stored: true, name: String::new() }.encode(&mut header);
+    let header = header.freeze();
     let size = header.len() as u64;
     world.inject(
         1,
@@ -106,7 +107,9 @@ fn more_early_pieces_than_anybody_needs_cost_the_link_and_no_memory() {
     let mut read = 0;
     while read < 400_000 {
         assert_eq!(world.try_send(0, a, channel, &data), Ok(data.len()));
-        while let Ok(piece) = world.command(1, |node, now| node.channel_receive(now, b, channel, 1 << 20)) {
+        while let Ok(Some(piece)) =
+            world.command(1, |node, now| node.channel_receive(now, b, channel, 1 << 20))
+        {
             read += piece.len() as u64;
         }
         world.pass(Duration::from_millis(20));

@@ -207,6 +207,7 @@ impl World {
 
     fn receive(&mut self, who: usize, session: SessionId, channel: ChannelId) -> Result<String> {
         let bytes = self.command(who, |node, now| node.channel_receive(now, session, channel, 1000))?;
+        let bytes = bytes.ok_or_else(|| Error::new(Code::Again, "nothing there yet"))?;
         Ok(String::from_utf8(bytes.to_vec()).unwrap())
     }
 
@@ -255,8 +256,7 @@ impl World {
     /// Leaves so many bytes of room on an attached link.
     fn set_room(&mut self, who: usize, link: LinkId, bytes: usize) {
         let mut sessions = self.nodes[who].sessions.values_mut();
-        sessions.find_map(|session| session.links.get_mut(&link)).expect("an attached link").allowance =
-            bytes;
+        sessions.find_map(|session| session.links.get_mut(link)).expect("an attached link").allowance = bytes;
     }
 
     fn first_link(&self) -> LinkId {

@@ -204,7 +204,9 @@ fn bulk_goes_over_two_links_and_arrives_in_order() {
             Ok(count) => sent += count,
             Err(error) => assert!(error.code == Code::Again || sent == data.len(), "{error}"),
         }
-        while let Ok(bytes) = world.command(1, |node, now| node.channel_receive(now, b, channel, 1 << 20)) {
+        while let Ok(Some(bytes)) =
+            world.command(1, |node, now| node.channel_receive(now, b, channel, 1 << 20))
+        {
             got.extend_from_slice(&bytes);
         }
         world.pass(Duration::from_millis(20));
