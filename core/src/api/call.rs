@@ -1,7 +1,7 @@
 //! A call that was started, and its replies.
 
 use super::{Session, Wait, timed_out};
-use crate::engine::{Blocking, Slot, deadline, now};
+use crate::engine::{Place, Ready, deadline, now};
 use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, Sid};
@@ -26,7 +26,6 @@ struct Inner {
     session: Session,
     service: String,
     call: ChannelId,
-    slot: Slot,
     progress: Mutex<Progress>,
 }
 
@@ -42,9 +41,9 @@ impl fmt::Debug for Call {
 }
 
 impl Call {
-    pub(super) fn new(session: Session, service: &str, call: ChannelId, slot: Slot) -> Call {
+    pub(super) fn new(session: Session, service: &str, call: ChannelId) -> Call {
         let progress = Mutex::default();
-        Call(Arc::new(Inner { session, service: service.to_owned(), call, slot, progress }))
+        Call(Arc::new(Inner { session, service: service.to_owned(), call, progress }))
     }
 
     /// The next part of the reply; `None` once the reply is whole. Blocks for at most `wait`.
@@ -83,11 +82,12 @@ impl Call {
     }
 
     fn take(&self, wait: Wait) -> Result<Option<Bytes>> {
-        let Inner { session, service, call, slot, .. } = &*self.0;
+        let Inner { session, service, call, .. } = &*self.0;
         let (id, call) = (session.id(), *call);
         let what = || format!("call service \"{service}\" of {}", session.peer());
         let result = session.engine().block(
-            Blocking { bell: &slot.readable, session: Some(id), wait },
+            wait,
+            || Place::Channel(id, Ready::Readable(call)),
             || timed_out(&what(), wait),
             |shard, now, _| match shard.node.channel_receive(now, id, call, usize::MAX) {
                 Ok(None) => None,
@@ -164,7 +164,7 @@ impl Drop for Inner {
                 shard.drain(now, batch);
             }
             let _ = shard.node.channel_release(now, id, call);
-            shard.drop_slot(id, call);
+            shard.unwatch(id, call);
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Channels: ordered, reliable, flow-controlled, two-way sequences of messages or bytes inside a session.
 
 use super::{DescriptorKind, Session, Wait, timed_out};
-use crate::engine::{Blocking, Slot, deadline, now};
+use crate::engine::{Place, Ready, deadline, now};
 use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::ChannelId;
@@ -20,7 +20,6 @@ struct Inner {
     id: ChannelId,
     name: String,
     is_bytes: bool,
-    slot: Slot,
     /// A bridge has the channel now, and releases it.
     is_bridged: AtomicBool,
 }
@@ -39,9 +38,9 @@ impl fmt::Debug for Channel {
 }
 
 impl Channel {
-    pub(super) fn new(session: Session, id: ChannelId, name: String, is_bytes: bool, slot: Slot) -> Channel {
+    pub(super) fn new(session: Session, id: ChannelId, name: String, is_bytes: bool) -> Channel {
         let is_bridged = AtomicBool::new(false);
-        Channel(Arc::new(Inner { session, id, name, is_bytes, slot, is_bridged }))
+        Channel(Arc::new(Inner { session, id, name, is_bytes, is_bridged }))
     }
 
     /// The channel's number within its session, the same at both ends.
@@ -80,7 +79,8 @@ impl Channel {
         loop {
             let left = wait.map(|_| until.since(now()));
             let sent = self.0.session.engine().block(
-                Blocking { bell: &self.0.slot.writable, session: Some(self.0.session.id()), wait: left },
+                left,
+                || self.place(Ready::Writable(self.0.id)),
                 || timed_out(&self.doing("send on"), wait),
                 |shard, now, _| {
                     let result = shard.node.channel_send(now, self.0.session.id(), self.0.id, rest.clone());
@@ -116,7 +116,8 @@ impl Channel {
     /// As [`Channel::receive`], with at most `bytes_max` of a channel of bytes; messages come whole.
     pub fn receive_up_to(&self, bytes_max: usize, wait: Wait) -> Result<Bytes> {
         self.0.session.engine().block(
-            Blocking { bell: &self.0.slot.readable, session: Some(self.0.session.id()), wait },
+            wait,
+            || self.place(Ready::Readable(self.0.id)),
             || timed_out(&self.doing("receive on"), wait),
             |shard, now, _| {
                 shard.node.channel_receive(now, self.0.session.id(), self.0.id, bytes_max).transpose()
@@ -152,14 +153,14 @@ impl Channel {
 
     /// Gives the channel back now, for all clones of the handle: threads that wait on it get `HANDLE`.
     pub fn close(&self) {
-        let (session, slot) = (self.0.session.id(), &self.0.slot);
+        let session = self.0.session.id();
         if self.0.session.engine().is_forked() || self.0.is_bridged.load(Ordering::Acquire) {
             return;
         }
         self.0.session.engine().with_shard(|shard, now, batch| {
             // An error means that the session has forgotten the channel already.
             let _ = shard.node.channel_release(now, session, self.0.id);
-            batch.bells.extend([Arc::clone(&slot.readable), Arc::clone(&slot.writable)]);
+            shard.ring_channel(session, self.0.id, batch);
         });
     }
 
@@ -219,6 +220,10 @@ impl Channel {
         engine.change(|shard, _| shard.node.channel_report(self.0.session.id(), self.0.id))
     }
 
+    fn place(&self, ready: Ready) -> Place {
+        Place::Channel(self.0.session.id(), ready)
+    }
+
     fn doing(&self, what: &str) -> String {
         format!("{what} channel \"{}\" with {}", self.0.name, self.0.session.peer())
     }
@@ -233,7 +238,7 @@ impl Drop for Inner {
         self.session.engine().with_shard(|shard, now, _| {
             // An error means that the session has forgotten the channel already.
             let _ = shard.node.channel_release(now, session, self.id);
-            shard.drop_slot(session, self.id);
+            shard.unwatch(session, self.id);
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{CallContext, Kind, LogLevel, NodeEvent, ServiceOptions, Session, Wait, timed_out};
 use crate::address::Address;
-use crate::engine::{Blocking, Connecting, Engine, Leftover, Service};
+use crate::engine::{Connecting, Engine, Leftover, Place, Service};
 use crate::options::Options;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ConnectorId, HostId, NodeId, SessionId};
@@ -147,12 +147,13 @@ impl Node {
         let (connector, bell) = engine.change(|shard, now| {
             let connector = shard.node.connect(now, wish.options.clone())?;
             let connecting = Connecting::new(text.clone());
-            let bell = Arc::clone(&connecting.bell);
+            let bell = connecting.bell.clone();
             shard.connecting.insert(connector, connecting);
             Ok((connector, bell))
         })?;
         let over = || Error::new(Code::Timeout, String::new());
-        let result = engine.block(Blocking { bell: &bell, session: None, wait }, over, |shard, _, _| {
+        let place = || Place::At(bell.clone(), None);
+        let result = engine.block(wait, place, over, |shard, _, _| {
             let result = shard.connecting.get_mut(&connector)?.result.take()?;
             Some(take_session(engine, shard, connector, result))
         });
@@ -198,7 +199,8 @@ impl Node {
         let engine = self.engine();
         let bell = engine.accept_bell();
         let over = || timed_out("accept a session", wait);
-        engine.block(Blocking { bell: &bell, session: None, wait }, over, |shard, _, _| {
+        let place = || Place::At(bell.clone(), None);
+        engine.block(wait, place, over, |shard, _, _| {
             while let Some(session) = shard.accepted.pop_front() {
                 if let Ok(session) = Session::counted(engine, shard, session) {
                     return Some(Ok(session));
@@ -271,8 +273,8 @@ impl Node {
         let engine = self.engine();
         let bell = engine.event_bell();
         let over = || timed_out("wait for an event of the node", wait);
-        let blocking = Blocking { bell: &bell, session: None, wait };
-        engine.block(blocking, over, |shard, _, batch| shard.next_event(batch).map(Ok))
+        let place = || Place::At(bell.clone(), None);
+        engine.block(wait, place, over, |shard, _, batch| shard.next_event(batch).map(Ok))
     }
 
     /// Takes an event of the node if one waits. Does not block.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clerver_proto::error::Result;
 use clerver_proto::id::{ChannelId, Sid};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How a service is offered.
@@ -31,7 +31,8 @@ impl Default for ServiceOptions {
 #[derive(Clone)]
 pub struct CallContext {
     call: Arc<IncomingCall>,
-    session: Session,
+    /// Made when it is asked for.
+    session: OnceLock<Session>,
 }
 
 impl fmt::Debug for CallContext {
@@ -42,9 +43,7 @@ impl fmt::Debug for CallContext {
 
 impl CallContext {
     pub(super) fn new(call: &Arc<IncomingCall>) -> CallContext {
-        let sid = call.request.sid;
-        let session = Session::borrowed(&call.engine, call.session, sid);
-        CallContext { call: Arc::clone(call), session }
+        CallContext { call: Arc::clone(call), session: OnceLock::new() }
     }
 
     /// The request; shared with the library, cloning it copies nothing.
@@ -54,7 +53,7 @@ impl CallContext {
 
     /// The caller's session. A clone of it does not keep the session open.
     pub fn session(&self) -> &Session {
-        &self.session
+        self.session.get_or_init(|| Session::borrowed(&self.call))
     }
 
     /// Names the call between both ends, for logs and for making its effects unique.

@@ -1,8 +1,8 @@
 //! Sessions: the virtual connection with one peer, which outlives every link it runs on.
 
 use super::{Call, Channel, DescriptorKind, Payload, SessionEvent, Wait, timed_out};
-use crate::engine::{Batch, Bell, Blocking, Engine, Shard, deadline, is_inline, now};
-use bytes::{Bytes, BytesMut};
+use crate::engine::{Batch, Bell, Engine, IncomingCall, Place, Ready, Shard, deadline, is_inline, now};
+use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, NodeId, ObjectId, SessionId, Sid};
 use clerver_proto::node::{CallOptions, ChannelOptions, LossReport, SessionInfo, SessionState};
@@ -10,6 +10,7 @@ use clerver_proto::object::{ObjectInfo, TaskRecord};
 use clerver_proto::time::Instant;
 use clerver_proto::wire::header::Purpose;
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ impl Session {
         let info = shard.node.session_info(id)?;
         let hub = shard.hub(id);
         hub.handles += 1;
-        let bell = Arc::clone(&hub.bell);
+        let bell = hub.bell.clone();
         Ok(Session(Arc::new(Inner {
             engine: Arc::clone(engine),
             id,
@@ -63,14 +64,16 @@ impl Session {
     }
 
     /// A handle for a handler, which does not keep the session open.
-    pub(super) fn borrowed(engine: &Arc<Engine>, id: SessionId, sid: Sid) -> Session {
-        let known =
-            engine.change(|shard, _| Ok(shard.hubs.get(&id).map(|hub| (hub.peer, Arc::clone(&hub.bell)))));
-        // Nothing is known of a session that is over, and nothing rings for it.
-        let (peer, bell) = known.ok().flatten().unwrap_or_default();
-        let engine = Arc::clone(engine);
-        let is_closed = AtomicBool::new(false);
-        Session(Arc::new(Inner { engine, id, sid, peer, bell, is_counted: false, is_closed }))
+    pub(super) fn borrowed(call: &IncomingCall) -> Session {
+        Session(Arc::new(Inner {
+            engine: Arc::clone(&call.engine),
+            id: call.session,
+            sid: call.request.sid,
+            peer: call.peer,
+            bell: call.bell.clone(),
+            is_counted: false,
+            is_closed: AtomicBool::new(false),
+        }))
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -88,11 +91,11 @@ impl Session {
         wait: Wait,
         mut attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Option<Result<R>>,
     ) -> Result<R> {
-        let blocking = Blocking { bell: &self.0.bell, session: Some(self.0.id), wait };
         let doing = || format!("{what} with {}", self.peer());
         let was_closed = self.0.is_closed.load(Ordering::Acquire);
         self.0.engine.block(
-            blocking,
+            wait,
+            || Place::At(self.0.bell.clone(), Some(self.0.id)),
             || timed_out(&doing(), wait),
             |shard, now, batch| {
                 let answer = attempt(shard, now, batch);
@@ -208,11 +211,8 @@ impl Session {
     }
 
     fn open_now(&self, options: ChannelOptions) -> Result<Channel> {
-        let (channel, slot) = self.change(|shard, now| {
-            let channel = shard.node.channel_open(now, self.0.id, options.clone())?;
-            Ok((channel, shard.slot(self.0.id, channel)))
-        })?;
-        Ok(Channel::new(self.clone(), channel, options.name, options.bytes, slot))
+        let channel = self.change(|shard, now| shard.node.channel_open(now, self.0.id, options.clone()))?;
+        Ok(Channel::new(self.clone(), channel, options.name, options.bytes))
     }
 
     pub(super) fn watch_channel(&self, channel: ChannelId, token: u64) -> Result<()> {
@@ -259,14 +259,13 @@ impl Session {
     /// Errors: as [`Session::open`]; `TIMEOUT` instead of `CHANNELS`.
     pub fn open_with(&self, options: ChannelOptions, wait: Wait) -> Result<Channel> {
         let id = self.0.id;
-        let (channel, slot) = self.block("open a channel", wait, |shard, now, _| {
+        let channel = self.block("open a channel", wait, |shard, now, _| {
             match shard.node.channel_open(now, id, options.clone()) {
-                Ok(channel) => Some(Ok((channel, shard.slot(id, channel)))),
                 Err(error) if error.code == Code::Channels => None,
-                Err(error) => Some(Err(error)),
+                opened => Some(opened),
             }
         })?;
-        Ok(Channel::new(self.clone(), channel, options.name, options.bytes, slot))
+        Ok(Channel::new(self.clone(), channel, options.name, options.bytes))
     }
 
     /// Takes the next channel that the peer opened. Blocks until there is one, for at most `wait`.
@@ -274,17 +273,13 @@ impl Session {
     /// Errors: `LOST`, `CLOSED` when none will come; `TIMEOUT`.
     pub fn accept_channel(&self, wait: Wait) -> Result<Channel> {
         let id = self.0.id;
-        let (incoming, slot) =
+        let incoming =
             self.block("accept a channel", wait, |shard, now, _| match shard.node.channel_accept(now, id) {
-                Ok(incoming) => {
-                    let slot = shard.slot(id, incoming.channel);
-                    Some(Ok((incoming, slot)))
-                }
                 Err(error) if error.code == Code::Again => None,
-                Err(error) => Some(Err(error)),
+                accepted => Some(accepted),
             })?;
         let is_bytes = incoming.header.purpose == Purpose::Bytes;
-        Ok(Channel::new(self.clone(), incoming.channel, incoming.header.name, is_bytes, slot))
+        Ok(Channel::new(self.clone(), incoming.channel, incoming.header.name, is_bytes))
     }
 
     /// Calls a service of the peer and waits for its whole reply; parts of a streamed one are joined. `wait`
@@ -294,19 +289,61 @@ impl Session {
     pub fn call(&self, service: &str, request: &[u8], wait: Wait) -> Result<Bytes> {
         self.check_may_wait(wait)?;
         let until = deadline(wait);
-        let request = Bytes::copy_from_slice(request);
-        let call = self.call_when_possible(service, &request, until, wait)?;
-        // The protocol's own deadline comes first, and tells the peer; ours is only for a clock that stands
-        // still.
-        let left = || wait.map(|_| until.since(now()).saturating_add(LAST_WORD));
-        let Some(first) = call.receive(left())? else { return Ok(Bytes::new()) };
-        let Some(second) = call.receive(left())? else { return Ok(first) };
-        let mut whole = BytesMut::from(&first[..]);
-        whole.extend_from_slice(&second);
-        while let Some(part) = call.receive(left())? {
-            whole.extend_from_slice(&part);
+        let (session, request) = (self.0.id, Bytes::copy_from_slice(request));
+        let (started, mut parts) = (Cell::new(None), Vec::new());
+        // Until there is room for the call every event of the session is worth a look, `Openable` above all.
+        let place = || match started.get() {
+            Some(call) => Place::Channel(session, Ready::Readable(call)),
+            None => Place::At(self.0.bell.clone(), Some(session)),
+        };
+        // The protocol's own deadline comes first, and tells the peer; ours is only for a clock that stands still.
+        let last = wait.map(|wait| wait.saturating_add(LAST_WORD));
+        let what = || format!("call service \"{service}\" of {}", self.peer());
+        let called = self.0.engine.block(
+            last,
+            place,
+            || timed_out(&what(), wait),
+            |shard, now, batch| {
+                let Some(call) = started.get() else {
+                    batch.is_urgent = true;
+                    let options = CallOptions { deadline: wait.map(|_| until.since(now)) };
+                    return match shard.node.call_start(now, session, service, request.clone(), options) {
+                        Ok(call) => {
+                            started.set(Some(call));
+                            None
+                        }
+                        Err(error) if matches!(error.code, Code::Again | Code::Channels) && now < until => {
+                            None
+                        }
+                        Err(error) => Some(Err(error)),
+                    };
+                };
+                match shard.node.call_take(now, session, call, &mut parts) {
+                    Ok(is_whole) => is_whole.then_some(Ok(())),
+                    Err(error) => {
+                        started.set(None);
+                        let message = format!("{}: {}", what(), error.message);
+                        Some(Err(Error { code: error.code, message, remedy: error.remedy }))
+                    }
+                }
+            },
+        );
+        if let (Err(_), Some(call)) = (&called, started.get()) {
+            self.give_up(call);
         }
-        Ok(whole.freeze())
+        called?;
+        Ok(join(parts))
+    }
+
+    /// Nobody waits for this call any more.
+    fn give_up(&self, call: ChannelId) {
+        let session = self.0.id;
+        self.0.engine.with_shard(|shard, now, batch| {
+            // Errors mean that the session has forgotten the call already.
+            let _ = shard.node.call_cancel(now, session, call);
+            shard.drain(now, batch);
+            let _ = shard.node.channel_release(now, session, call);
+        });
     }
 
     fn check_may_wait(&self, wait: Wait) -> Result<()> {
@@ -314,22 +351,6 @@ impl Session {
             return Err(Error::new(Code::InCallback, "wait for a peer in an inline handler"));
         }
         Ok(())
-    }
-
-    /// Waits for room; the protocol says `Openable` when there may be some, and every event rings the bell.
-    fn call_when_possible(&self, service: &str, request: &Bytes, until: Instant, wait: Wait) -> Result<Call> {
-        let id = self.0.id;
-        let what = format!("call service \"{service}\"");
-        let (call, slot) = self.block(&what, wait, |shard, now, batch| {
-            batch.is_urgent = true;
-            let options = CallOptions { deadline: wait.map(|_| until.since(now)) };
-            match shard.node.call_start(now, id, service, request.clone(), options) {
-                Ok(call) => Some(Ok((call, shard.slot(id, call)))),
-                Err(error) if matches!(error.code, Code::Again | Code::Channels) && now < until => None,
-                Err(error) => Some(Err(error)),
-            }
-        })?;
-        Ok(Call::new(self.clone(), service, call, slot))
     }
 
     /// Starts a call and does not wait for it. When nothing came after `deadline`, it is given up.
@@ -342,11 +363,10 @@ impl Session {
 
     fn call_begin(&self, service: &str, request: Bytes, deadline: Wait) -> Result<Call> {
         let id = self.0.id;
-        let (call, slot) = self.change(|shard, now| {
-            let call = shard.node.call_start(now, id, service, request, CallOptions { deadline })?;
-            Ok((call, shard.slot(id, call)))
+        let call = self.change(|shard, now| {
+            shard.node.call_start(now, id, service, request, CallOptions { deadline })
         })?;
-        Ok(Call::new(self.clone(), service, call, slot))
+        Ok(Call::new(self.clone(), service, call))
     }
 
     /// Keeps an object of a registered kind here, owned by the peer: it ends when the peer is gone, when
@@ -472,7 +492,7 @@ impl Session {
         let closed = self.0.engine.with_shard(|shard, now, batch| {
             shard.check_open()?;
             // For those who wait on this handle.
-            batch.bells.push(Arc::clone(&self.0.bell));
+            batch.bells.push(self.0.bell.clone());
             shard.node.session_close(now, id, if wait.is_zero() { DROP_TIME } else { wait })
         });
         match closed {
@@ -494,6 +514,14 @@ impl Session {
 
 fn state_of(shard: &Shard, id: SessionId) -> SessionState {
     shard.hubs.get(&id).map_or(SessionState::Closed, |hub| hub.state)
+}
+
+/// Parts of a reply as one; a single one is not copied.
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    match parts.len() {
+        0 | 1 => parts.pop().unwrap_or_default(),
+        _ => parts.concat().into(),
+    }
 }
 
 fn no_object(object: ObjectId) -> Error {

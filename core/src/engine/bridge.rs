@@ -252,7 +252,7 @@ impl Driver {
             }
             let _ = shard.node.channel_release(now, session, channel);
             shard.drain(now, batch);
-            shard.drop_slot(session, channel);
+            shard.unwatch(session, channel);
             let _ = shard.node.session_close(now, session, LAST_BYTES_TIME);
             shard.drain(now, batch);
             if let Some(hub) = shard.hubs.get_mut(&session) {

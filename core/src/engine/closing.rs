@@ -8,7 +8,7 @@ use super::command::Command;
 use super::driver::Driver;
 use super::event::LogLevel;
 use super::shard::{Batch, Shard};
-use super::{Blocking, Engine, clock, is_inline, workers};
+use super::{Engine, Place, clock, is_inline, workers};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{NodeId, SessionId};
 use clerver_proto::node::{ChannelReport, SessionState};
@@ -109,9 +109,9 @@ impl Engine {
             self.run_deferred();
         }
         let wait = Some(until.since(clock::now()).min(LOOK));
-        let bell = super::Bell::default();
         let over = || Error::new(Code::Timeout, "pause");
-        match self.block(Blocking { bell: &bell, session: None, wait }, over, |_, _, _| None::<Result<()>>) {
+        let place = || Place::At(super::Bell::default(), None);
+        match self.block(wait, place, over, |_, _, _| None::<Result<()>>) {
             Err(error) if error.code == Code::Timeout => Ok(()),
             other => other,
         }
@@ -197,7 +197,7 @@ impl Engine {
             if let Some(connecting) = shard.connecting.get_mut(&connector) {
                 let what = format!("connect to {}: node {} was closed", connecting.address, self.id);
                 connecting.result.get_or_insert(Err(Error::new(Code::Closed, what)));
-                batch.bells.push(Arc::clone(&connecting.bell));
+                batch.bells.push(connecting.bell.clone());
             }
         }
     }
@@ -289,7 +289,7 @@ impl Engine {
         let dropped = shard.close(why, &mut batch);
         drop(shard);
         for bell in batch.bells {
-            bell.notify_all();
+            bell.ring();
         }
         drop(dropped);
         self.stop_workers();
@@ -343,12 +343,12 @@ mod tests {
         let place = server.listen("127.0.0.1:0", 1).unwrap();
         let wish = clerver_proto::node::ConnectOptions::to(place.to_string());
         client.change(|shard, now| shard.node.connect(now, wish)).unwrap();
-        let (bell, wait) = (client.event_bell(), Some(Duration::from_secs(10)));
+        let (place, wait) = (|| Place::At(client.event_bell(), None), Some(Duration::from_secs(10)));
         let over = || Error::new(Code::Timeout, "no link");
         let linked = |shard: &mut Shard, _: Instant, _: &mut Batch| {
             (!shard.links.is_empty() && !shard.node.sessions().is_empty()).then_some(Ok(()))
         };
-        client.block(Blocking { bell: &bell, session: None, wait }, over, linked).unwrap();
+        client.block(wait, place, over, linked).unwrap();
         client.close(Duration::ZERO).unwrap();
         client.post(Command::Look);
         assert!(client.shard.lock().links.is_empty() && client.mail.lock().is_empty());
@@ -362,10 +362,9 @@ mod tests {
             Engine::start(crate::options::Options::new().home(home.path()).resolve().unwrap()).unwrap();
         let (waiter, (send, result)) = (Arc::clone(&engine), mpsc::channel());
         std::thread::spawn(move || {
-            let bell = waiter.accept_bell();
             let over = || Error::new(Code::Timeout, "over");
-            let blocking = Blocking { bell: &bell, session: None, wait: None };
-            send.send(waiter.block(blocking, over, |_, _, _| None::<Result<()>>).unwrap_err())
+            let place = || Place::At(waiter.accept_bell(), None);
+            send.send(waiter.block(None, place, over, |_, _, _| None::<Result<()>>).unwrap_err())
         });
         engine.post(Command::Panic);
         let error = result.recv_timeout(Duration::from_secs(10)).unwrap();

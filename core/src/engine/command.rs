@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Checked { token: usize, result: Result<()> },
     /// Go on sending.
     Flush(Arc<Link>),
+    /// A caller left this link unarmed: look after it.
+    Tick(Arc<Link>),
     /// This link has to be closed soon, whether its peer reads or not.
     HangUp(LinkId),
     /// All was sent after a hang-up.

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Nanoseconds since boot, time asleep included.
 pub(crate) fn boot_time_nanos() -> u64 {
@@ -120,6 +121,38 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut Vec<u8>) -> io::Result<
     // SAFETY: the system wrote `size` bytes, no more than the spare capacity, right behind the old length.
     unsafe { into.set_len(into.len() + size) };
     Ok(size)
+}
+
+/// Waits until a socket or a second descriptor can be read, or has failed, for at most `left`. A signal ends the
+/// wait early.
+pub(crate) fn wait_for_either(socket: BorrowedFd<'_>, other: BorrowedFd<'_>, left: Duration) -> (bool, bool) {
+    let entry = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut entries = [entry(socket), entry(other)];
+    let time = libc::timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX) as libc::time_t,
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    // SAFETY: the pointers are those of two valid entries and a valid time for the duration of the call.
+    let result = unsafe { libc::ppoll(entries.as_mut_ptr(), 2, &raw const time, std::ptr::null()) };
+    let happened = |entry: &libc::pollfd| result > 0 && entry.revents != 0;
+    (happened(&entries[0]), happened(&entries[1]))
+}
+
+/// Changes what an epoll watches a descriptor for, which mio cannot: neither reading nor writing is possible here.
+/// The system looks at the descriptor again, so what it is ready for already is told too.
+pub(crate) fn watch(
+    epoll: &impl AsRawFd,
+    fd: RawFd,
+    token: u64,
+    reading: bool,
+    writing: bool,
+) -> io::Result<()> {
+    let reading = if reading { libc::EPOLLIN | libc::EPOLLRDHUP } else { 0 };
+    let writing = if writing { libc::EPOLLOUT } else { 0 };
+    let mut event = libc::epoll_event { events: (libc::EPOLLET | reading | writing) as u32, u64: token };
+    // SAFETY: `event` is valid for the duration of the call; the system looks at nothing else.
+    let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_MOD, fd, &raw mut event) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// For `send`: a peer that is gone is an error and no SIGPIPE.

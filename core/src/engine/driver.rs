@@ -13,6 +13,7 @@ use super::dial::{Connecting, Dial};
 use super::event::LogLevel;
 use super::handshake::Handshake;
 use super::link::{By, Discarded, Link, RECEIVE_BYTES};
+use super::seat::GRACE;
 use super::service::IncomingCall;
 use super::{Engine, Inline, clock, system};
 use bytes::BytesMut;
@@ -84,6 +85,8 @@ pub(crate) struct Driver {
     pub(super) sources: HashMap<usize, Source>,
     pub(super) dials: BTreeMap<AttemptId, Dial>,
     pub(super) timers: Deadlines<Timer>,
+    /// Links that their callers left unarmed.
+    ticking: Vec<Arc<Link>>,
     /// Links that may have more to read, and whether the end is among it.
     pub(super) unread: VecDeque<(usize, bool)>,
     pub(super) rates: SourceRates,
@@ -108,6 +111,7 @@ impl Driver {
             sources: HashMap::new(),
             dials: BTreeMap::new(),
             timers: Deadlines::default(),
+            ticking: Vec::new(),
             unread: VecDeque::new(),
             rates: SourceRates::default(),
             door: Door::default(),
@@ -127,7 +131,11 @@ impl Driver {
     pub(crate) fn turn(&mut self, engine: &Arc<Engine>, wait: Option<Duration>, may_run: bool) {
         engine.is_awake.store(false, std::sync::atomic::Ordering::SeqCst);
         let is_busy = !self.unread.is_empty() || engine.has_mail();
-        let wait = if is_busy { Some(Duration::ZERO) } else { wait };
+        let wait = match (is_busy, self.ticking.is_empty()) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => wait,
+            (false, false) => Some(wait.map_or(GRACE, |wait| wait.min(GRACE))),
+        };
         match self.poll.poll(&mut self.events, wait) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -181,6 +189,10 @@ impl Driver {
             }
         }
         self.run_timers(engine);
+        if !self.ticking.is_empty() {
+            let now = clock::now();
+            self.ticking.retain(|link| link.tick(engine, now));
+        }
         engine.lingering.store(self.lingering, Ordering::Release);
         engine.with_shard(|_, _, _| ());
     }
@@ -198,6 +210,7 @@ impl Driver {
             Some(Source::Link(link)) => {
                 if event.writable {
                     let link = Arc::clone(link);
+                    link.note_room();
                     engine.flush_as(&link, By::Writable);
                 }
                 if event.readable {
@@ -219,6 +232,7 @@ impl Driver {
             Command::Listen { listener, level_min } => self.listen(engine, listener, level_min),
             Command::StopListening => self.stop_listening(),
             Command::Flush(link) => engine.flush_as(&link, By::Asked),
+            Command::Tick(link) => self.ticking.push(link),
             Command::HangUp(link) => {
                 let token = token_of(link);
                 if self.sources.contains_key(&token) {
@@ -337,6 +351,7 @@ impl Driver {
         }
         self.door = Door::default();
         self.unread.clear();
+        self.ticking.clear();
         self.dials.clear();
         self.timers = Deadlines::default();
     }

@@ -24,7 +24,7 @@ impl Shard {
                 match self.connecting.get_mut(&connector).filter(|connecting| connecting.is_awaited()) {
                     Some(connecting) => {
                         connecting.result = Some(Ok(session));
-                        batch.bells.push(Arc::clone(&connecting.bell));
+                        batch.bells.push(connecting.bell.clone());
                     }
                     // A connect that was answered long ago reached another node: nobody has a handle yet.
                     None => self.offer(session, batch),
@@ -37,7 +37,7 @@ impl Shard {
                 let address = match self.connecting.get_mut(&connector) {
                     Some(connecting) => {
                         connecting.result = Some(Err(why.clone()));
-                        batch.bells.push(Arc::clone(&connecting.bell));
+                        batch.bells.push(connecting.bell.clone());
                         connecting.address.clone()
                     }
                     None => String::new(),
@@ -81,14 +81,14 @@ impl Shard {
         if !self.accepted.contains(&session) {
             self.accepted.push_back(session);
         }
-        batch.bells.push(Arc::clone(&self.accept_bell));
+        batch.bells.push(self.accept_bell.clone());
     }
 
     /// Queues an event of the node.
     pub(crate) fn tell(&mut self, event: NodeEvent, batch: &mut Batch) {
         self.events.push(event);
         batch.has_events = true;
-        batch.bells.push(Arc::clone(&self.event_bell));
+        batch.bells.push(self.event_bell.clone());
     }
 
     fn meet(&mut self, session: SessionId) -> Option<NodeId> {
@@ -250,7 +250,8 @@ impl Shard {
             return;
         }
         let bytes = request.request.len() as u64;
-        let waiting = Arc::clone(&self.hub(session).waiting_bytes);
+        let hub = self.hub(session);
+        let (peer, bell, waiting) = (hub.peer, hub.bell.clone(), Arc::clone(&hub.waiting_bytes));
         let before = waiting.load(Ordering::Acquire);
         if before > 0 && before + bytes > self.waiting_bytes_max {
             let why = not_run(name, Code::Busy, "the requests that wait are more than the session's budget");
@@ -259,7 +260,6 @@ impl Shard {
         }
         let running = Arc::new(Running::new(name, service.is_inline, bytes, &waiting));
         self.running.insert((session, call), Arc::clone(&running));
-        self.slot(session, call);
-        batch.calls.push(CallWork { service, session, request, running });
+        batch.calls.push(CallWork { service, session, peer, bell, request, running });
     }
 }

@@ -1,7 +1,7 @@
 //! One attached or attaching link: a socket, its TLS, and the queue of plain bytes that wait for it.
 //!
 //! Whoever needs the link drives it: any thread may flush, one at a time (`Owner`); the others only append,
-//! and the owner takes what they appended along. The engine's thread alone receives.
+//! and the owner takes what they appended along. Who receives is settled in `seat`.
 //!
 //! Invariants: bytes are appended under the shard lock, so their order is that of the protocol; neither the
 //! queue's nor the TLS lock is held over a system call; at most 16 KiB are encrypted or decrypted per hold of
@@ -9,6 +9,7 @@
 //! socket) is named to go on.
 
 use super::pace::Pace;
+use super::seat::Seat;
 use super::{clock, descriptor};
 use crate::tls::{RECORD_BYTES_MAX, ReadState, TlsLink};
 use bytes::{Bytes, BytesMut};
@@ -21,7 +22,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// Encrypted and sent at once: one system call per 64 KiB, never one per record. A message of 64 KiB fits with what
@@ -144,6 +145,8 @@ pub(crate) struct Link {
     /// The peer's address, for messages.
     pub(crate) with: String,
     socket: TcpStream,
+    /// Who reads it.
+    pub(super) seat: Seat,
     queue: Mutex<Queue>,
     tls: Mutex<TlsLink>,
     cipher: Mutex<Cipher>,
@@ -152,6 +155,12 @@ pub(crate) struct Link {
 impl AsRawFd for Link {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -175,7 +184,8 @@ impl Link {
             pace: Pace::new(beat, now),
         };
         let cipher = Mutex::new(Cipher::default());
-        Link { id, with, socket, queue: Mutex::new(queue), tls: Mutex::new(tls), cipher }
+        let (queue, tls) = (Mutex::new(queue), Mutex::new(tls));
+        Link { id, with, socket, seat: Seat::new(), queue, tls, cipher }
     }
 
     /// Queues plain bytes. Only under the shard lock, which orders them; then flush without it.
@@ -328,8 +338,8 @@ impl Link {
         Error::new(Code::LinkFailed, format!("link with {}: {error}", self.with))
     }
 
-    /// One receive and its decryption; `cipher` is a buffer for it, `plain` collects. Only on the
-    /// engine's thread. Without `receive`, only what TLS already has.
+    /// One receive and its decryption; `cipher` is a buffer for it, `plain` collects. Only by
+    /// whoever has the seat. Without `receive`, only what TLS already has.
     pub(crate) fn receive(&self, cipher: &mut Vec<u8>, plain: &mut BytesMut, receive: bool) -> Received {
         let mut more = false;
         empty(cipher);

@@ -15,6 +15,7 @@
 
 mod accept;
 mod alarm;
+mod bell;
 mod bridge;
 mod clock;
 mod closing;
@@ -32,6 +33,7 @@ mod object;
 mod pace;
 mod presence;
 mod reading;
+mod seat;
 mod service;
 mod shard;
 mod start;
@@ -39,6 +41,7 @@ mod tasks;
 mod watch;
 mod workers;
 
+pub(crate) use bell::Bell;
 pub(crate) use clock::{deadline, now};
 pub(crate) use closing::Leftover;
 #[cfg(test)]
@@ -49,7 +52,8 @@ pub use local_pair::DescriptorKind;
 pub(crate) use object::KindCallbacks;
 pub use object::Payload;
 pub(crate) use service::{IncomingCall, Service};
-pub(crate) use shard::{Batch, Bell, Connecting, Shard, Slot};
+pub(crate) use shard::{Batch, Connecting, Shard};
+pub(crate) use watch::Ready;
 
 use crate::options::Settings;
 use crate::tls::TlsContext;
@@ -63,13 +67,13 @@ use command::Command;
 use descriptor::EventFd;
 use driver::Driver;
 use link::{By, Link, Next};
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token, Waker};
+use mio::{Registry, Waker};
 use parking_lot::{Mutex, MutexGuard};
+use seat::Sat;
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -112,14 +116,22 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }
 
-/// How a call waits.
-pub(crate) struct Blocking<'a> {
-    /// Rings when it is worth looking again.
-    pub(crate) bell: &'a Bell,
-    /// Whom it waits for, if for one session.
-    pub(crate) session: Option<SessionId>,
-    /// How long; `None` for ever, zero to look once.
-    pub(crate) wait: Option<Duration>,
+/// Where a thread waits.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// At a bell that rings when it is worth looking again; of a session, if for one.
+    At(Bell, Option<SessionId>),
+    /// For a channel of a session.
+    Channel(SessionId, Ready),
+}
+
+impl Place {
+    fn session(&self) -> Option<SessionId> {
+        match self {
+            Place::At(_, session) => *session,
+            Place::Channel(session, _) => Some(*session),
+        }
+    }
 }
 
 /// Forgets, when it is dropped, whom the program waits for.
@@ -223,23 +235,25 @@ impl Engine {
         })
     }
 
-    /// Tries until `attempt` answers, the time is over (`timed_out`), or the node closes. `attempt` runs
-    /// under the shard lock, must not block, and makes at most one change of the protocol.
+    /// Tries until `attempt` answers, the time is over (`timed_out`; `None` for ever, zero to look once), or the
+    /// node closes. `attempt` runs under the shard lock, must not block, and makes at most one change of the
+    /// protocol; after it `place` says where to wait.
     ///
     /// Errors: `IN_CALLBACK` where waiting is impossible; `FORKED`; `CLOSED`.
     pub(crate) fn block<R>(
         self: &Arc<Self>,
-        blocking: Blocking<'_>,
+        wait: Option<Duration>,
+        place: impl Fn() -> Place,
         timed_out: impl FnOnce() -> Error,
         mut attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Option<Result<R>>,
     ) -> Result<R> {
         self.check_process()?;
-        let may_wait = blocking.wait != Some(Duration::ZERO);
+        let may_wait = wait != Some(Duration::ZERO);
         if may_wait && is_inline() {
             let what = "wait on the engine's thread: an inline handler must not block";
             return Err(Error::new(Code::InCallback, what));
         }
-        let until = clock::deadline(blocking.wait);
+        let until = clock::deadline(wait);
         let mut blocked = None;
         loop {
             let mut batch = Batch::default();
@@ -251,23 +265,33 @@ impl Engine {
                 Err(error) => Some(Err(error)),
             };
             shard.drain(now, &mut batch);
-            let is_over = now >= until;
-            if result.is_some() || is_over || !batch.is_empty() {
+            if result.is_some() || now >= until {
                 drop(shard);
-                let by = self.flusher(&batch);
-                self.carry_out(batch, by, now);
-                if result.is_some() || is_over {
-                    // The turns of the loop here ran no handlers.
-                    self.say_deferred();
-                    return result.unwrap_or_else(|| Err(timed_out()));
-                }
-                // What was carried out may have brought the answer.
-                continue;
+                self.carry_out_own(batch, now);
+                // The turns of the loop here ran no handlers.
+                self.say_deferred();
+                return result.unwrap_or_else(|| Err(timed_out()));
             }
             if blocked.is_none() && workers::is_worker() {
                 // It may start a thread in this one's place.
                 drop(shard);
+                self.carry_out_own(batch, now);
                 blocked = Some(Blocked::enter());
+                continue;
+            }
+            let place = place();
+            if let Some((link, session, bell)) = self.take_seat(&mut shard, &place, now) {
+                drop(shard);
+                self.carry_out_own(batch, now);
+                match self.sit(&link, session, &bell, until, &mut attempt) {
+                    Sat::Answer(result) => return result,
+                    Sat::Left => continue,
+                }
+            }
+            if !batch.is_empty() {
+                drop(shard);
+                self.carry_out_own(batch, now);
+                // What was carried out may have brought the answer.
                 continue;
             }
             if self.alarm.is_late() {
@@ -276,40 +300,78 @@ impl Engine {
                 self.alarm.rearm().map_err(|error| system("set the timer", &error))?;
                 continue;
             }
-            self.wait(shard, &blocking, until);
+            self.wait(shard, &place, until);
         }
     }
 
     /// Sleeps until the bell rings or `until`; without a thread of ours, drives the sockets meanwhile.
-    fn wait(self: &Arc<Self>, mut shard: MutexGuard<'_, Shard>, blocking: &Blocking<'_>, until: Instant) {
+    fn wait(self: &Arc<Self>, mut shard: MutexGuard<'_, Shard>, place: &Place, until: Instant) {
         let left = until.since(clock::now()).min(Duration::from_secs(3600));
-        if !self.settings.caller_driven {
-            blocking.bell.wait_for(&mut shard, left);
-            return;
+        if self.settings.caller_driven
+            && let Some(mut driver) = self.driver.try_lock()
+        {
+            shard.blocked_on = place.session();
+            drop(shard);
+            let _blocked_on = BlockedOn(self);
+            return self.turn(&mut driver, Some(left), false);
         }
-        match self.driver.try_lock() {
-            Some(mut driver) => {
-                shard.blocked_on = blocking.session;
-                drop(shard);
-                let _blocked_on = BlockedOn(self);
-                self.turn(&mut driver, Some(left), false);
+        let left = if self.settings.caller_driven { left.min(OTHER_DRIVES) } else { left };
+        match place {
+            Place::At(bell, _) => bell.wait_for(&mut shard, left),
+            Place::Channel(session, ready) => {
+                let bell = Bell::of_thread();
+                shard.put_up(*session, *ready, &bell);
+                bell.wait_for(&mut shard, left);
+                shard.take_down(*session, &bell);
             }
-            None => drop(blocking.bell.wait_for(&mut shard, left.min(OTHER_DRIVES))),
         }
+    }
+
+    /// A lone thread that waits for a channel may read the session's link itself: takes the seat, and puts the
+    /// thread's bell up.
+    fn take_seat(
+        &self,
+        shard: &mut Shard,
+        place: &Place,
+        now: Instant,
+    ) -> Option<(Arc<Link>, SessionId, Bell)> {
+        let Place::Channel(session, ready) = *place else { return None };
+        if self.settings.caller_driven || !self.settings.callers_read {
+            return None;
+        }
+        let bell = Bell::of_thread();
+        if shard.others_wait(session, &bell) || bell.descriptor().is_err() {
+            return None;
+        }
+        let link = Arc::clone(shard.lone_link(session).filter(|link| link.seat.take(now))?);
+        shard.put_up(session, ready, &bell);
+        bell.begin_polling();
+        Some((link, session, bell))
+    }
+
+    /// As `carry_out`, on the thread whose change it was.
+    fn carry_out_own(self: &Arc<Self>, batch: Batch, now: Instant) {
+        let by = self.flusher(&batch);
+        self.carry_out(batch, by, now);
+    }
+
+    /// Of the poll that the driver waits in.
+    fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Rings when a session waits to be accepted.
     pub(crate) fn accept_bell(&self) -> Bell {
-        Arc::clone(&self.accept_bell)
+        self.accept_bell.clone()
     }
 
     /// Rings when an event of the node waits.
     pub(crate) fn event_bell(&self) -> Bell {
-        Arc::clone(&self.event_bell)
+        self.event_bell.clone()
     }
 
     fn flusher(&self, batch: &Batch) -> By {
-        match (is_inline(), batch.is_urgent) {
+        match (is_inline(), batch.is_urgent || !self.settings.gather) {
             (true, _) => By::Engine,
             (false, true) => By::Urgent,
             (false, false) => By::Caller,
@@ -352,22 +414,9 @@ impl Engine {
         match next {
             Next::Nothing => {}
             Next::AskEngine => self.post(Command::Flush(Arc::clone(link))),
-            Next::AwaitRoom => self.await_room(link),
+            Next::AwaitRoom => link.await_room(self),
             Next::Finished => self.post(Command::Finished(link.id)),
             Next::Failed(why) => self.post(Command::Failed(link.id, why)),
-        }
-    }
-
-    /// Arms the socket for writing. The system looks at it again while arming, so room that came meanwhile is
-    /// not missed.
-    fn await_room(&self, link: &Link) {
-        let token = Token(usize::try_from(link.id.0).unwrap_or(usize::MAX));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.registry.reregister(&mut SourceFd(&link.as_raw_fd()), token, interest) {
-            self.post(Command::Failed(
-                link.id,
-                system(&format!("watch the link with {}", link.with), &error),
-            ));
         }
     }
 
@@ -377,7 +426,7 @@ impl Engine {
             self.wake();
         }
         for bell in batch.bells.drain(..) {
-            bell.notify_all();
+            bell.ring();
         }
         for command in batch.commands.drain(..) {
             self.post(command);

@@ -1,8 +1,8 @@
 //! The receiving side of links: socket, TLS, protocol, in that order and each with its own lock.
 
-use super::Engine;
 use super::driver::{Driver, Source};
-use super::link::Received;
+use super::link::{Link, Received};
+use super::{Engine, clock};
 use clerver_proto::error::Error;
 use clerver_proto::id::LinkId;
 use clerver_proto::node::Input;
@@ -15,6 +15,15 @@ impl Driver {
     pub(super) fn read_link(&mut self, engine: &Arc<Engine>, token: usize, reads: usize, is_ended: bool) {
         let Some(Source::Link(link)) = self.sources.get(&token) else { return };
         let link = Arc::clone(link);
+        // A caller that reads it sees the end too.
+        if !link.seat.take(clock::now()) {
+            return;
+        }
+        self.read_seated(engine, &link, token, reads, is_ended);
+        link.seat.leave_armed();
+    }
+
+    fn read_seated(&mut self, engine: &Arc<Engine>, link: &Link, token: usize, reads: usize, is_ended: bool) {
         for _ in 0..reads {
             match link.receive(&mut self.cipher, &mut self.plain, true) {
                 Received::Nothing => return,

@@ -4,14 +4,17 @@
 //! Invariants: every call that was handed out is finished exactly once, whatever its handler does; a panic of
 //! a handler is the caller's CALL_FAILED and a log line here.
 
+use super::bell::Bell;
 use super::event::LogLevel;
-use super::shard::{CallWork, Slot};
+use super::shard::{Batch, CallWork, Shard};
+use super::watch::Ready;
 use super::workers::Task;
-use super::{Blocking, Engine, clock};
+use super::{Engine, Place, clock};
 use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
-use clerver_proto::id::{ChannelId, SessionId};
+use clerver_proto::id::{ChannelId, NodeId, SessionId};
 use clerver_proto::node::CallRequest;
+use clerver_proto::time::Instant;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,14 +83,17 @@ pub(crate) struct IncomingCall {
     pub(crate) engine: Arc<Engine>,
     pub(crate) session: SessionId,
     pub(crate) request: Box<CallRequest>,
+    /// What the handler's view of the session needs.
+    pub(crate) peer: Option<NodeId>,
+    pub(crate) bell: Bell,
     service: Arc<Service>,
     running: Arc<Running>,
 }
 
 impl IncomingCall {
     pub(crate) fn new(engine: Arc<Engine>, work: CallWork) -> IncomingCall {
-        let CallWork { service, session, request, running } = work;
-        IncomingCall { engine, session, request, service, running }
+        let CallWork { service, session, peer, bell, request, running } = work;
+        IncomingCall { engine, session, request, peer, bell, service, running }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -104,31 +110,43 @@ impl IncomingCall {
 
     /// Sends one part of the reply, and waits for room where waiting is possible.
     pub(crate) fn reply_part(&self, part: Bytes) -> Result<()> {
-        self.reply(part, false)
+        let (session, call) = (self.session, self.call());
+        self.when_there_is_room(|shard, now, _| {
+            shard.node.call_reply(now, session, call, part.clone(), false)
+        })
     }
 
-    fn reply(&self, part: Bytes, is_last: bool) -> Result<()> {
+    /// Sends the whole reply, or the rest of it: the call is over with that.
+    fn reply_last(&self, reply: &Bytes) -> Result<()> {
         let (session, call) = (self.session, self.call());
-        let slot = self.engine.change(|shard, _| Ok(shard.known_slot(session, call)))?;
-        // The driving thread must not wait: an inline handler gets AGAIN.
+        self.when_there_is_room(|shard, now, _| {
+            let answered = shard.node.call_answer(now, session, call, reply.clone());
+            if !answered.as_ref().is_err_and(|error| error.code == Code::Again) {
+                shard.running.remove(&(session, call));
+                shard.unwatch(session, call);
+            }
+            answered.map(drop)
+        })
+    }
+
+    /// The driving thread must not wait: an inline handler gets AGAIN.
+    fn when_there_is_room(
+        &self,
+        mut attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Result<()>,
+    ) -> Result<()> {
         let wait = if super::is_inline() { Some(Duration::ZERO) } else { None };
-        let Slot { writable, .. } = slot;
-        self.engine.block(
-            Blocking { bell: &writable, session: Some(session), wait },
-            || {
-                Error::new(
-                    Code::Again,
-                    format!("reply to a call of service \"{}\": no room", self.request.service),
-                )
-            },
-            |shard, now, batch| {
-                batch.is_urgent = true;
-                match shard.node.call_reply(now, session, call, part.clone(), is_last) {
-                    Err(error) if error.code == Code::Again => None,
-                    result => Some(result),
-                }
-            },
-        )
+        let no_room = || {
+            let what = format!("reply to a call of service \"{}\": no room", self.request.service);
+            Error::new(Code::Again, what)
+        };
+        let place = || Place::Channel(self.session, Ready::Writable(self.call()));
+        self.engine.block(wait, place, no_room, |shard, now, batch| {
+            batch.is_urgent = true;
+            match attempt(shard, now, batch) {
+                Err(error) if error.code == Code::Again => None,
+                result => Some(result),
+            }
+        })
     }
 
     /// Runs the handler and answers the caller.
@@ -150,21 +168,21 @@ impl IncomingCall {
         match result {
             Ok(reply) => {
                 let reply = Bytes::from(reply);
-                match self.reply(reply.clone(), true) {
-                    Err(error) if error.code == Code::Again => return self.answer_later(reply),
-                    // Any other error means that the caller is gone.
+                match self.reply_last(&reply) {
+                    Err(error) if error.code == Code::Again => self.answer_later(reply),
+                    // Any other error means that the node has closed.
                     _ => {}
                 }
             }
-            Err(why) if says_not_run(&why) => return self.refuse(why),
+            Err(why) if says_not_run(&why) => self.refuse(why),
             Err(why) => {
                 let (session, call) = (self.session, self.call());
                 let why = Error { code: Code::CallFailed, message: why.message, remedy: why.remedy };
                 // An error means that the caller is gone.
                 let _ = self.engine.change(|shard, now| shard.node.call_fail(now, session, call, why));
+                self.finish();
             }
         }
-        self.finish();
     }
 
     /// The driving thread cannot wait for room; a worker can.
@@ -172,9 +190,8 @@ impl IncomingCall {
         let workers = Arc::clone(&self.engine.workers);
         let name = self.running.name();
         let run = Box::new(move || {
-            // An error means that the caller is gone.
-            let _ = self.reply(reply, true);
-            self.finish();
+            // An error means that the node has closed.
+            let _ = self.reply_last(&reply);
         });
         // Refused only when the node has closed, and then nobody waits for the reply.
         let _ = workers.submit(Task { name, is_call: false, run });
@@ -184,7 +201,7 @@ impl IncomingCall {
         let (session, call) = (self.session, self.call());
         let _ = self.engine.change(|shard, now| {
             shard.running.remove(&(session, call));
-            shard.drop_slot(session, call);
+            shard.unwatch(session, call);
             shard.node.call_finished(now, session, call)
         });
     }
@@ -202,7 +219,7 @@ impl IncomingCall {
         // An error means that the caller is gone.
         let _ = self.engine.change(|shard, now| {
             shard.running.remove(&(session, call));
-            shard.drop_slot(session, call);
+            shard.unwatch(session, call);
             shard.node.call_refuse(now, session, call, why)
         });
     }

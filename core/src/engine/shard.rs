@@ -7,35 +7,24 @@
 //! Invariants: every change of the protocol is drained before the next; nothing here blocks.
 
 use super::alarm::Alarm;
+use super::bell::Bell;
 use super::command::Command;
 use super::event::{EventQueue, LogLevel, NodeEvent, SessionEvent};
 use super::link::Link;
 use super::object::{KindCallbacks, SharedPayload};
 use super::service::{Running, Service};
 use super::tasks::object_task;
-use super::watch::{ReadyQueue, Watcher};
+use super::watch::{ReadyQueue, Waiting, Watcher};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
 use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
 use clerver_proto::time::Instant;
-use parking_lot::Condvar;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Wakes those who wait for something under the shard lock. Rung after the lock is free.
-pub(crate) type Bell = Arc<Condvar>;
-
 /// Up to this many links of a batch are compared one by one, which costs less than a set.
 const LINKS_COMPARED: usize = 16;
-
-/// Who waits for one channel.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Slot {
-    pub(crate) readable: Bell,
-    pub(crate) writable: Bell,
-    pub(super) watcher: Watcher,
-}
 
 /// What applications know of one session.
 pub(crate) struct Hub {
@@ -44,7 +33,10 @@ pub(crate) struct Hub {
     pub(crate) report: Option<LossReport>,
     pub(crate) events: EventQueue<SessionEvent>,
     pub(crate) bell: Bell,
-    pub(crate) slots: BTreeMap<ChannelId, Slot>,
+    /// Threads that wait for its channels.
+    pub(super) waiting: Vec<Waiting>,
+    /// Who else is told of channels.
+    pub(super) watchers: BTreeMap<ChannelId, Watcher>,
     /// Handles that the application holds, clones counted once.
     pub(crate) handles: usize,
     /// Of them, bridges to plain descriptors.
@@ -87,6 +79,9 @@ impl Connecting {
 pub(crate) struct CallWork {
     pub(crate) service: Arc<Service>,
     pub(crate) session: SessionId,
+    pub(crate) peer: Option<NodeId>,
+    /// Of the session.
+    pub(crate) bell: Bell,
     pub(crate) request: Box<CallRequest>,
     pub(crate) running: Arc<Running>,
 }
@@ -105,7 +100,7 @@ pub(crate) struct ObjectWork {
 pub(crate) struct Batch {
     links: Vec<Arc<Link>>,
     /// Of `links`, once they are many.
-    touched: HashSet<LinkId>,
+    touched: BTreeSet<LinkId>,
     /// Somebody waits for the answer to what is sent.
     pub(crate) is_urgent: bool,
     pub(crate) bells: Vec<Bell>,
@@ -127,6 +122,14 @@ impl Batch {
             && self.objects.is_empty()
             && self.lines.is_empty()
             && !self.has_events
+    }
+
+    /// Whether something happened for somebody else than the owner of this bell.
+    pub(super) fn concerns_others(&self, own: &Bell) -> bool {
+        self.bells.iter().any(|bell| !bell.is(own))
+            || !self.calls.is_empty()
+            || !self.objects.is_empty()
+            || self.has_events
     }
 
     /// Notes once that there is something to send. A few links are compared, many are looked up.
@@ -211,7 +214,7 @@ impl Shard {
             accepted: VecDeque::new(),
             accept_bell,
             events: EventQueue::new(events_max),
-            ready: ReadyQueue::new(Arc::clone(&event_bell)),
+            ready: ReadyQueue::new(event_bell.clone()),
             event_bell,
             events_max,
             waiting_bytes_max,
@@ -313,7 +316,8 @@ impl Shard {
             report: None,
             events: EventQueue::new(events_max),
             bell: Bell::default(),
-            slots: BTreeMap::new(),
+            waiting: Vec::new(),
+            watchers: BTreeMap::new(),
             handles: 0,
             bridges: 0,
             watched: None,
@@ -322,22 +326,9 @@ impl Shard {
         })
     }
 
-    /// The waiting place of a channel, made when it is first asked for.
-    pub(crate) fn slot(&mut self, session: SessionId, channel: ChannelId) -> Slot {
-        self.hub(session).slots.entry(channel).or_default().clone()
-    }
-
-    /// As `slot`, and of no use for a session that is gone.
-    pub(crate) fn known_slot(&mut self, session: SessionId, channel: ChannelId) -> Slot {
-        let hub = self.hubs.get_mut(&session);
-        hub.map(|hub| hub.slots.entry(channel).or_default().clone()).unwrap_or_default()
-    }
-
-    /// The application gave back a channel or call.
-    pub(crate) fn drop_slot(&mut self, session: SessionId, channel: ChannelId) {
-        if let Some(hub) = self.hubs.get_mut(&session) {
-            hub.slots.remove(&channel);
-        }
+    /// The link of a session that has exactly one.
+    pub(super) fn lone_link(&self, session: SessionId) -> Option<&Arc<Link>> {
+        self.links.get(&self.node.lone_link(session)?)
     }
 
     /// Nobody can ask for this session any more; ends it in the protocol too, and drops it once that has
@@ -384,8 +375,8 @@ impl Shard {
     /// lock.
     pub(crate) fn close(&mut self, why: Error, batch: &mut Batch) -> impl Sized + use<> {
         self.closed = Some(why);
-        batch.bells.extend([Arc::clone(&self.accept_bell), Arc::clone(&self.event_bell)]);
-        batch.bells.extend(self.connecting.values().map(|connecting| Arc::clone(&connecting.bell)));
+        batch.bells.extend([self.accept_bell.clone(), self.event_bell.clone()]);
+        batch.bells.extend(self.connecting.values().map(|connecting| connecting.bell.clone()));
         for (&session, hub) in &self.hubs {
             hub.ring_all(session, &mut self.ready, batch);
         }

@@ -1,10 +1,11 @@
 //! Starting a node: key, trust, protocol and sockets from its settings, and its thread.
 
 use super::alarm::Alarm;
+use super::bell::Bell;
 use super::descriptor::{self, EventFd};
 use super::driver::Driver;
 use super::presence::Presence;
-use super::shard::{Bell, Shard};
+use super::shard::Shard;
 use super::workers::Workers;
 use super::{Engine, Inline, clock, log, system};
 use crate::identity::{HostKey, home_dir};
@@ -107,7 +108,7 @@ impl Engine {
         let events_max = usize::try_from(settings.events_max).unwrap_or(usize::MAX);
         let workers = if settings.caller_driven { 0 } else { settings.workers };
         let (accept_bell, event_bell) = (Bell::default(), Bell::default());
-        let bells = (Arc::clone(&accept_bell), Arc::clone(&event_bell));
+        let bells = (accept_bell.clone(), event_bell.clone());
         Ok(Engine {
             accept_bell,
             event_bell,

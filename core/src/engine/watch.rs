@@ -1,5 +1,7 @@
 //! Who is told when a channel or session is ready: threads by bells, programs by events, bridges by mail.
 //!
+//! A thread puts its bell up under the shard lock before it waits, and takes it down afterwards.
+//!
 //! A program that waits in one place for everything gives a token to `watch` and gets it back in an event of
 //! the node. Like an edge-triggered poll, an event comes when something changed, so its receiver takes until
 //! there is nothing left.
@@ -7,19 +9,17 @@
 //! Invariant: the queue holds each watched thing at most once for each direction, so it is bounded by what is
 //! watched, and nothing of it is ever dropped.
 
+use super::bell::Bell;
 use super::command::Command;
 use super::event::NodeEvent;
-use super::shard::{Batch, Bell, Hub, Shard, Slot};
+use super::shard::{Batch, Hub, Shard};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, SessionId};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
 /// Who, besides blocked threads, is told of a channel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Watcher {
-    #[default]
-    Nobody,
     /// The program, by an event with this token.
     Program(u64),
     /// The driver, which pumps the bridge of this token.
@@ -28,14 +28,13 @@ pub(super) enum Watcher {
 
 /// What became ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ready {
+pub(crate) enum Ready {
     Readable(ChannelId),
     Writable(ChannelId),
     Session,
 }
 
 /// Watched things that are ready, in the order in which they became so.
-#[derive(Debug)]
 pub(crate) struct ReadyQueue {
     queue: VecDeque<(SessionId, Ready)>,
     queued: BTreeSet<(SessionId, Ready)>,
@@ -52,7 +51,7 @@ impl ReadyQueue {
         if self.queued.insert((session, ready)) {
             self.queue.push_back((session, ready));
             batch.has_events = true;
-            batch.bells.push(Arc::clone(&self.bell));
+            batch.bells.push(self.bell.clone());
         }
     }
 
@@ -63,13 +62,15 @@ impl ReadyQueue {
     }
 }
 
-impl Slot {
-    /// Wakes everybody who waits for this direction.
-    fn ring(&self, session: SessionId, ready: Ready, queue: &mut ReadyQueue, batch: &mut Batch) {
-        let bell = if matches!(ready, Ready::Writable(_)) { &self.writable } else { &self.readable };
-        batch.bells.push(Arc::clone(bell));
-        match self.watcher {
-            Watcher::Nobody => {}
+/// A thread that waits for a channel.
+pub(super) struct Waiting {
+    ready: Ready,
+    bell: Bell,
+}
+
+impl Watcher {
+    fn tell(self, session: SessionId, ready: Ready, queue: &mut ReadyQueue, batch: &mut Batch) {
+        match self {
             Watcher::Program(_) => queue.push(session, ready, batch),
             Watcher::Bridge(token) => batch.commands.push(Command::Pump(token)),
         }
@@ -79,10 +80,11 @@ impl Slot {
 impl Hub {
     /// Wakes everybody who waits for the session or one of its channels.
     pub(super) fn ring_all(&self, session: SessionId, queue: &mut ReadyQueue, batch: &mut Batch) {
-        batch.bells.push(Arc::clone(&self.bell));
-        for (&channel, slot) in &self.slots {
-            slot.ring(session, Ready::Readable(channel), queue, batch);
-            slot.ring(session, Ready::Writable(channel), queue, batch);
+        batch.bells.push(self.bell.clone());
+        batch.bells.extend(self.waiting.iter().map(|waiting| waiting.bell.clone()));
+        for (&channel, watcher) in &self.watchers {
+            watcher.tell(session, Ready::Readable(channel), queue, batch);
+            watcher.tell(session, Ready::Writable(channel), queue, batch);
         }
         if self.watched.is_some() {
             queue.push(session, Ready::Session, batch);
@@ -96,12 +98,14 @@ impl Shard {
         let Some(hub) = self.hubs.get(&session) else { return };
         match ready {
             Ready::Readable(channel) | Ready::Writable(channel) => {
-                if let Some(slot) = hub.slots.get(&channel) {
-                    slot.ring(session, ready, &mut self.ready, batch);
+                let here = hub.waiting.iter().filter(|waiting| waiting.ready == ready);
+                batch.bells.extend(here.map(|waiting| waiting.bell.clone()));
+                if let Some(watcher) = hub.watchers.get(&channel) {
+                    watcher.tell(session, ready, &mut self.ready, batch);
                 }
             }
             Ready::Session => {
-                batch.bells.push(Arc::clone(&hub.bell));
+                batch.bells.push(hub.bell.clone());
                 if hub.watched.is_some() {
                     self.ready.push(session, ready, batch);
                 }
@@ -109,10 +113,43 @@ impl Shard {
         }
     }
 
+    /// Wakes those who wait for a channel, whatever for.
+    pub(crate) fn ring_channel(&mut self, session: SessionId, channel: ChannelId, batch: &mut Batch) {
+        self.ring(session, Ready::Readable(channel), batch);
+        self.ring(session, Ready::Writable(channel), batch);
+    }
+
+    /// Puts a bell up for a channel. Only until the lock is free again nothing is missed, so look before.
+    pub(super) fn put_up(&mut self, session: SessionId, ready: Ready, bell: &Bell) {
+        // Of a session that is not known nothing is to be heard, and whoever asks is told so at once.
+        if let Some(hub) = self.hubs.get_mut(&session) {
+            hub.waiting.push(Waiting { ready, bell: bell.clone() });
+        }
+    }
+
+    /// Takes a bell down.
+    pub(super) fn take_down(&mut self, session: SessionId, bell: &Bell) {
+        if let Some(hub) = self.hubs.get_mut(&session) {
+            hub.waiting.retain(|waiting| !waiting.bell.is(bell));
+        }
+    }
+
+    /// Whether threads with other bells wait for channels of this session.
+    pub(super) fn others_wait(&self, session: SessionId, bell: &Bell) -> bool {
+        self.hubs.get(&session).is_some_and(|hub| hub.waiting.iter().any(|waiting| !waiting.bell.is(bell)))
+    }
+
+    /// The application gave back a channel or call: nobody watches it any more.
+    pub(crate) fn unwatch(&mut self, session: SessionId, channel: ChannelId) {
+        if let Some(hub) = self.hubs.get_mut(&session) {
+            hub.watchers.remove(&channel);
+        }
+    }
+
     /// From now on this one is told of a channel, besides threads that wait.
     pub(super) fn set_watcher(&mut self, session: SessionId, channel: ChannelId, watcher: Watcher) {
-        if let Some(slot) = self.hubs.get_mut(&session).and_then(|hub| hub.slots.get_mut(&channel)) {
-            slot.watcher = watcher;
+        if let Some(hub) = self.hubs.get_mut(&session) {
+            hub.watchers.insert(channel, watcher);
         }
     }
 
@@ -124,11 +161,9 @@ impl Shard {
         token: u64,
         batch: &mut Batch,
     ) -> Result<()> {
-        let slot = self.hubs.get_mut(&session).and_then(|hub| hub.slots.get_mut(&channel));
-        let slot = slot.ok_or_else(|| gone(&format!("channel {channel}")))?;
-        slot.watcher = Watcher::Program(token);
-        self.ring(session, Ready::Readable(channel), batch);
-        self.ring(session, Ready::Writable(channel), batch);
+        self.node.channel_report(session, channel).map_err(|_| gone(&format!("channel {channel}")))?;
+        self.set_watcher(session, channel, Watcher::Program(token));
+        self.ring_channel(session, channel, batch);
         Ok(())
     }
 
@@ -152,12 +187,10 @@ impl Shard {
             let Some(hub) = self.hubs.get(&session) else { continue };
             let token = match ready {
                 Ready::Session => hub.watched,
-                Ready::Readable(channel) | Ready::Writable(channel) => {
-                    match hub.slots.get(&channel).map(|slot| slot.watcher) {
-                        Some(Watcher::Program(token)) => Some(token),
-                        _ => None,
-                    }
-                }
+                Ready::Readable(channel) | Ready::Writable(channel) => match hub.watchers.get(&channel) {
+                    Some(&Watcher::Program(token)) => Some(token),
+                    _ => None,
+                },
             };
             let Some(token) = token else { continue };
             return Some(match ready {

@@ -204,6 +204,12 @@ options! {
     /// Events that wait for the application; then the oldest of the kinds that may be dropped go, and are
     /// counted.
     events_max: number = 4_096, 16 ..= 16_777_216;
+    /// Whether a thread that waits for a channel or call alone may read the session's link itself, which saves two
+    /// switches between threads per call. Off, the node's thread reads for everybody.
+    callers_read: flag = true;
+    /// Whether small messages that follow each other closely wait for up to a few ten microseconds, so that many
+    /// leave in one packet. Off, every send leaves at once; calls and replies always do.
+    gather: flag = true;
     /// The directory in which sessions outlive the process.
     store_dir: path = None, unsupported;
 }

@@ -8,7 +8,7 @@ use super::{
     SessionInfo, Trust,
 };
 use crate::error::{Code, Error, Result};
-use crate::id::{ChannelId, ConnectorId, SessionId};
+use crate::id::{ChannelId, ConnectorId, LinkId, SessionId};
 use crate::limits::SERVICES_MAX;
 use crate::options::check_text;
 use crate::session::{Service, Session};
@@ -96,6 +96,12 @@ impl Node {
             outstanding: session.outstanding(),
             channels: session.channel_ids().len(),
         })
+    }
+
+    /// The link of a session that has exactly one attached; `None` otherwise.
+    pub fn lone_link(&self, session: SessionId) -> Option<LinkId> {
+        let links = &self.sessions.get(&session)?.links;
+        links.keys().next().filter(|_| links.len() == 1)
     }
 
     /// One of the handles of a shared session is closed; the session closes with the last. What was written
