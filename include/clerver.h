@@ -581,9 +581,9 @@ typedef struct clv_connect_options {
 } clv_connect_options;
 
 /*
- * Starts a node, and its thread unless the option caller_driven is on. What options leaves open comes from
- * the CLERVER_* environment, then from the configuration file, then from the defaults; NULL leaves
- * everything open. Makes the host key on first use.
+ * Starts a node, and its thread unless the option caller_driven is on, or nodes share one (option engine).
+ * What options leaves open comes from the CLERVER_* environment, then from the configuration file, then
+ * from the defaults; NULL leaves everything open. Makes the host key on first use.
  *
  * *out is yours until clv_node_close. Any thread; blocks for the disk. Several nodes in one process are
  * normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_FORKED
@@ -669,8 +669,9 @@ clv_status clv_node_next_event(clv_node node, int64_t timeout_ms, clv_event *out
  * A descriptor for select, poll, epoll and the loops built on them, level-triggered: readable while events
  * of the node wait or, for a caller-driven node, while clv_node_run_once has work.
  *
- * It belongs to the node: do not read or close it, and take it out of your loop before clv_node_close. Any
- * thread; does not block. Errors: CLV_E_HANDLE; CLV_E_ARG.
+ * It belongs to the node: do not read or close it, and take it out of your loop before clv_node_close. The
+ * first call makes it; a node that is never asked has none. Any thread; does not block. Errors: CLV_E_SYSTEM
+ * the process has no more descriptors; CLV_E_HANDLE; CLV_E_FORKED; CLV_E_ARG.
  */
 clv_status clv_node_fd(clv_node node, int *out);
 

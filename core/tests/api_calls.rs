@@ -277,7 +277,7 @@ fn is_readable(poll: &mut Poll, wait: Duration) -> bool {
 #[test]
 fn the_event_descriptor_is_readable_while_events_wait() {
     let pair = Pair::new();
-    let fd = pair.server.event_descriptor().as_raw_fd();
+    let fd = pair.server.event_descriptor().unwrap().as_raw_fd();
     let fresh = || {
         // A fresh registration asks for the level, whatever edges came before.
         let poll = Poll::new().unwrap();
@@ -357,7 +357,7 @@ fn a_caller_driven_node_and_one_with_a_thread_call_each_other() {
 fn a_caller_driven_descriptor_is_readable_when_there_is_work() {
     let pair = Pair::with(|options| options, |options| options.caller_driven(true).max_gap_ms(1000));
     let session = pair.client.connect(&pair.address, SOON).unwrap();
-    let fd = pair.client.event_descriptor().as_raw_fd();
+    let fd = pair.client.event_descriptor().unwrap().as_raw_fd();
     let mut poll = Poll::new().unwrap();
     poll.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE).unwrap();
     let theirs = Arc::new(pair.server.accept(SOON).unwrap());

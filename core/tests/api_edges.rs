@@ -429,7 +429,7 @@ fn the_descriptor_tells_of_a_handler_that_came_during_a_blocking_call() {
     assert!(ran.try_recv().is_err(), "a blocking call runs no handlers");
     // As a program does that has a loop of its own.
     let mut poll = Poll::new().unwrap();
-    let descriptor = pair.client.event_descriptor().as_raw_fd();
+    let descriptor = pair.client.event_descriptor().unwrap().as_raw_fd();
     poll.registry().register(&mut SourceFd(&descriptor), Token(0), Interest::READABLE).unwrap();
     let mut events = Events::with_capacity(4);
     poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();

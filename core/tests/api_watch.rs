@@ -16,7 +16,7 @@ const LISTENER: u64 = 1 << 32;
 /// An echo server in one thread that never blocks but in `poll`.
 fn serve_echo(node: &Node, messages: usize) {
     let mut poll = Poll::new().unwrap();
-    let fd = node.event_descriptor().as_raw_fd();
+    let fd = node.event_descriptor().unwrap().as_raw_fd();
     poll.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE).unwrap();
     let mut events = Events::with_capacity(4);
     let mut sessions: Vec<Session> = Vec::new();

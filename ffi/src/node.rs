@@ -32,9 +32,9 @@ pub(crate) fn looked<T>(wait: Wait, result: Result<T>) -> Result<T> {
     })
 }
 
-/// Starts a node, and its thread unless the option caller_driven is on. What `options` leaves open comes from
-/// the CLERVER_* environment, then from the configuration file, then from the defaults; NULL leaves
-/// everything open. Makes the host key on first use.
+/// Starts a node, and its thread unless the option caller_driven is on, or nodes share one (option engine).
+/// What `options` leaves open comes from the CLERVER_* environment, then from the configuration file, then
+/// from the defaults; NULL leaves everything open. Makes the host key on first use.
 ///
 /// `*out` is yours until `clv_node_close`. Any thread; blocks for the disk. Several nodes in one process are
 /// normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_FORKED
@@ -296,8 +296,9 @@ pub unsafe extern "C" fn clv_node_next_event(
 /// A descriptor for select, poll, epoll and the loops built on them, level-triggered: readable while events
 /// of the node wait or, for a caller-driven node, while `clv_node_run_once` has work.
 ///
-/// It belongs to the node: do not read or close it, and take it out of your loop before `clv_node_close`. Any
-/// thread; does not block. Errors: CLV_E_HANDLE; CLV_E_ARG.
+/// It belongs to the node: do not read or close it, and take it out of your loop before `clv_node_close`. The
+/// first call makes it; a node that is never asked has none. Any thread; does not block. Errors: CLV_E_SYSTEM
+/// the process has no more descriptors; CLV_E_HANDLE; CLV_E_FORKED; CLV_E_ARG.
 ///
 /// # Safety
 /// `out` is NULL or has room.
@@ -306,7 +307,7 @@ pub unsafe extern "C" fn clv_node_fd(node: clv_node, out: *mut c_int) -> clv_sta
     enter(|| {
         // SAFETY: the caller's part.
         let out = unsafe { Out::new(out, "out") }?;
-        out.write(node_of(node)?.event_descriptor().as_raw_fd());
+        out.write(node_of(node)?.event_descriptor()?.as_raw_fd());
         Ok(())
     })
 }

@@ -270,6 +270,51 @@ static void a_driven_node_may_call_and_wait(void)
     OK(clv_node_close(server, SOON_MS, NULL));
 }
 
+enum { NODES = 20 };
+
+/* Nodes that say so have one thread together, and no descriptor but their sockets. */
+static void nodes_share_one_loop(void)
+{
+    static const char *const settings[] = { "engine", "shared", NULL };
+    pair both = pair_with(settings);
+    clv_node nodes[NODES];
+    clv_session sessions[NODES];
+    clv_options *options;
+    clv_buffer *reply;
+    int at, fd = -1, threads, descriptors;
+
+    MUST(clv_serve(both.server, "echo", NULL, echo, NULL, NULL));
+    /* Its worker too is there now. */
+    OK(clv_call(both.ours, "echo", "first", 5, SOON_MS, &reply));
+    clv_buffer_free(reply);
+    threads = entries_of("/proc/self/task");
+    descriptors = descriptors_open();
+    for (at = 0; at < NODES; at++) {
+        nodes[at] = node_with(settings);
+        MUST(clv_connect(nodes[at], both.address, SOON_MS, &sessions[at]));
+    }
+    /* Each has two ends here. Names are looked up and pins are written by four threads at most. */
+    CHECK(descriptors_become(descriptors + 2 * NODES));
+    CHECK(entries_of("/proc/self/task") <= threads + 4);
+    OK(clv_node_fd(nodes[0], &fd));
+    CHECK(descriptors_become(descriptors + 2 * NODES + 1));
+    for (at = 0; at < NODES; at++) {
+        OK(clv_call(sessions[at], "echo", &at, sizeof at, SOON_MS, &reply));
+        CHECK(clv_buffer_size(reply) == sizeof at && memcmp(clv_buffer_data(reply), &at, sizeof at) == 0);
+        clv_buffer_free(reply);
+        OK(clv_session_close(sessions[at], SOON_MS));
+        OK(clv_node_close(nodes[at], SOON_MS, NULL));
+    }
+    pair_close(&both);
+
+    MUST(clv_options_new(&options));
+    STATUS(clv_options_set(options, "engine", "theirs"), CLV_E_CONFIG);
+    OK(clv_options_set(options, "engine", "shared"));
+    OK(clv_options_set(options, "caller_driven", "true"));
+    STATUS(clv_node_open(options, &nodes[0]), CLV_E_CONFIG);
+    clv_options_free(options);
+}
+
 int main(void)
 {
     check_begin();
@@ -279,5 +324,6 @@ int main(void)
     RUN(events_that_nobody_takes_are_counted);
     RUN(a_driven_node_does_everything_in_run_once);
     RUN(a_driven_node_may_call_and_wait);
+    RUN(nodes_share_one_loop);
     return check_end();
 }

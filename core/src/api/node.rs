@@ -285,8 +285,10 @@ impl Node {
 
     /// A descriptor for `poll` and the like, level-triggered: readable while events of the node wait or, in
     /// caller-driven mode, while [`Node::run_once`] has work. Valid as long as the node; do not read or close
-    /// it.
-    pub fn event_descriptor(&self) -> BorrowedFd<'_> {
+    /// it. The first call makes it; a node that is never asked has none.
+    ///
+    /// Errors: `SYSTEM` when the process has no more descriptors.
+    pub fn event_descriptor(&self) -> Result<BorrowedFd<'_>> {
         self.engine().event_descriptor()
     }
 

@@ -4,9 +4,10 @@
 //! takes no handshake's place. Invariant: what a stranger can make this node hold before that is bounded by
 //! `handshakes_max`, `SILENT_MAX` and the size of the table of sources.
 
-use super::driver::{Driver, Source, Timer};
+use super::driver::{Driver, Timer};
 use super::event::LogLevel;
 use super::handshake::{FIRST_BYTE_TIME, Handshake, Origin};
+use super::sources::Source;
 use super::{Engine, clock};
 use crate::address::{Address, is_local_peer};
 use clerver_proto::error::{Code, Error, Result};
@@ -45,9 +46,12 @@ impl AsRawFd for Listener {
     }
 }
 
-/// Accepted connections on their way in.
+/// The listeners of one node, and accepted connections on their way in. Made by the first listener.
 #[derive(Debug, Default)]
 pub(super) struct Door {
+    /// Tokens.
+    listeners: Vec<usize>,
+    rates: SourceRates,
     /// Handshakes that run.
     admitted: usize,
     /// Those that have said nothing, by token and so by age, and where they come from.
@@ -147,79 +151,84 @@ fn bind_failed(text: &str, place: SocketAddr, error: &io::Error) -> Error {
 
 impl Driver {
     pub(super) fn listen(&mut self, engine: &Arc<Engine>, socket: TcpListener, level_min: u8) {
-        let token = self.token();
+        let token = self.sources.token();
         if let Err(error) = self.watch(socket.as_raw_fd(), token, Interest::READABLE) {
             engine.log(LogLevel::Error, || format!("watch a listener: {error}"));
             return;
         }
-        self.sources.insert(token, Source::Listener(Listener { socket, level_min }));
+        self.sources.insert(engine, token, Source::Listener(Listener { socket, level_min }));
+        self.door(engine).listeners.push(token);
         self.accept(engine, token);
     }
 
-    pub(super) fn stop_listening(&mut self) {
-        for token in self.listeners() {
+    fn door(&mut self, engine: &Engine) -> &mut Door {
+        self.doors.entry(engine.number).or_default()
+    }
+
+    pub(super) fn stop_listening(&mut self, engine: &Engine) {
+        let Some(door) = self.doors.get_mut(&engine.number) else { return };
+        for token in std::mem::take(&mut door.listeners) {
             self.remove(token);
         }
     }
 
-    fn listeners(&self) -> Vec<usize> {
-        let is_listener = |source: &Source| matches!(source, Source::Listener(_));
-        self.sources.iter().filter(|(_, source)| is_listener(source)).map(|(&token, _)| token).collect()
-    }
-
     /// Accepts again everywhere: a handshake ended, or a pause is over.
     pub(super) fn accept_all(&mut self, engine: &Arc<Engine>) {
-        while self.door.admitted < engine.handshakes_max() {
-            let Some(token) = self.door.ready.pop_front() else { break };
-            self.let_in(token);
+        while self.door(engine).admitted < engine.handshakes_max() {
+            let Some(token) = self.door(engine).ready.pop_front() else { break };
+            self.let_in(engine, token);
             self.shake(engine, token);
         }
-        for token in self.listeners() {
+        for token in self.door(engine).listeners.clone() {
             self.accept(engine, token);
         }
     }
 
     /// An accepted connection speaks TLS: whether its handshake may run now.
-    pub(super) fn spoke(&mut self, engine: &Arc<Engine>, token: usize) -> bool {
-        self.door.silent.remove(&token);
-        if self.door.admitted < engine.handshakes_max() {
-            self.let_in(token);
+    pub(super) fn spoke(&mut self, engine: &Engine, token: usize) -> bool {
+        let handshakes_max = engine.handshakes_max();
+        let door = self.door(engine);
+        door.silent.remove(&token);
+        if door.admitted < handshakes_max {
+            self.let_in(engine, token);
             return true;
         }
-        self.door.ready.push_back(token);
+        door.ready.push_back(token);
         false
     }
 
-    fn let_in(&mut self, token: usize) {
-        if let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token)
+    fn let_in(&mut self, engine: &Engine, token: usize) {
+        if let Some(Source::Handshake(handshake)) = self.sources.get_mut(token)
             && let Some(until) = handshake.begin()
         {
-            self.door.admitted += 1;
+            self.door(engine).admitted += 1;
             self.timers.set(Timer::Handshake(token), until);
         }
     }
 
     /// An accepted connection is a handshake no more.
     pub(super) fn left_door(&mut self, engine: &Arc<Engine>, token: usize, was_admitted: bool) {
+        let door = self.door(engine);
         if !was_admitted {
-            self.door.silent.remove(&token);
-            self.door.ready.retain(|&waiting| waiting != token);
+            door.silent.remove(&token);
+            door.ready.retain(|&waiting| waiting != token);
             return;
         }
-        self.door.admitted -= 1;
-        if self.door.ready.is_empty() {
+        door.admitted -= 1;
+        if door.ready.is_empty() {
             self.accept_all(engine);
         } else {
             // In a turn of its own: each of them may come back here.
-            self.timers.set(Timer::Accept, clock::now());
+            self.timers.set(Timer::Accept(engine.number), clock::now());
         }
     }
 
     pub(super) fn accept(&mut self, engine: &Arc<Engine>, token: usize) {
         let now = clock::now();
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(Source::Listener(listener)) = self.sources.get(&token) else { return };
-            if self.door.admitted >= engine.handshakes_max() || !self.door.ready.is_empty() {
+            let Some(door) = self.doors.get(&engine.number) else { return };
+            let Some(Source::Listener(listener)) = self.sources.get(token) else { return };
+            if door.admitted >= engine.handshakes_max() || !door.ready.is_empty() {
                 // The rest waits in the kernel's backlog; the end of a handshake comes back here.
                 return;
             }
@@ -232,11 +241,11 @@ impl Driver {
                     engine.log(LogLevel::Error, || {
                         format!("accept a connection: {error}; again in {} ms", PAUSE.as_millis())
                     });
-                    return self.timers.set(Timer::Accept, now + PAUSE);
+                    return self.timers.set(Timer::Accept(engine.number), now + PAUSE);
                 }
             }
         }
-        self.timers.set(Timer::Accept, now);
+        self.timers.set(Timer::Accept(engine.number), now);
     }
 
     fn admit(
@@ -248,8 +257,9 @@ impl Driver {
         now: Instant,
     ) {
         let is_local = socket.local_addr().is_ok_and(|own| is_local_peer(peer.ip(), own.ip()));
+        let rate = engine.settings.source_rate_per_s;
         // Who is on this machine can stop this process by other means.
-        if !is_local && !self.rates.admit(peer.ip(), engine.settings.source_rate_per_s, now) {
+        if !is_local && !self.door(engine).rates.admit(peer.ip(), rate, now) {
             engine.log(LogLevel::Debug, || format!("connection from {peer} closed: too many per second"));
             return;
         }
@@ -262,20 +272,20 @@ impl Driver {
             Ok(tls) => tls,
             Err(error) => return engine.log(LogLevel::Warn, || error.to_string()),
         };
-        let token = self.token();
+        let token = self.sources.token();
         if let Err(error) = self.watch(socket.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE) {
             return engine.log(LogLevel::Warn, || format!("accept from {with}: {error}"));
         }
         let source = network_of(peer.ip());
-        while let Some(surplus) = self.door.surplus(source) {
-            self.door.silent.remove(&surplus);
+        while let Some(surplus) = self.door(engine).surplus(source) {
+            self.door(engine).silent.remove(&surplus);
             self.remove(surplus);
         }
-        self.door.silent.insert(token, source);
+        self.door(engine).silent.insert(token, source);
         let origin = Origin::Accepted { level_min, until: now + engine.handshake_time() };
         self.timers.set(Timer::Handshake(token), now + FIRST_BYTE_TIME.min(engine.handshake_time()));
         let handshake = Handshake::new(socket, tls, with, is_local, origin);
-        self.sources.insert(token, Source::Handshake(Box::new(handshake)));
+        self.sources.insert(engine, token, Source::Handshake(Box::new(handshake)));
     }
 }
 
@@ -307,7 +317,7 @@ impl Engine {
     }
 
     /// Accepts connections at `host:port` from peers of at least `level_min`.
-    pub(crate) fn listen(&self, address: &str, level_min: u8) -> Result<SocketAddr> {
+    pub(crate) fn listen(self: &Arc<Self>, address: &str, level_min: u8) -> Result<SocketAddr> {
         let (listener, place) = bind(address)?;
         self.post(super::command::Command::Listen { listener, level_min });
         Ok(place)

@@ -8,9 +8,10 @@
 //! file: whatever else happens is a reset at both.
 
 use super::command::Command;
-use super::driver::{Driver, Source};
+use super::driver::Driver;
 use super::event::LogLevel;
 use super::local_pair::local_pair;
+use super::sources::Source;
 use super::watch::Watcher;
 use super::{DescriptorKind, Engine, descriptor, system};
 use bytes::{Buf, Bytes};
@@ -193,10 +194,10 @@ impl Bridge {
 impl Driver {
     /// A program turned a channel into a descriptor.
     pub(super) fn install_bridge(&mut self, engine: &Arc<Engine>, bridge: Box<Bridge>) {
-        let token = self.token();
+        let token = self.sources.token();
         let (session, channel) = (bridge.session, bridge.channel);
         let watched = self.watch(bridge.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE);
-        self.sources.insert(token, Source::Bridge(bridge));
+        self.sources.insert(engine, token, Source::Bridge(bridge));
         if let Err(error) = watched {
             engine.log(LogLevel::Error, || system("watch a local connection", &error).to_string());
             return self.end_bridge(engine, token, Ending::ProgramCut("it cannot be watched".into()));
@@ -207,7 +208,7 @@ impl Driver {
 
     /// Carries what a bridge can carry now.
     pub(super) fn pump(&mut self, engine: &Arc<Engine>, token: usize) {
-        let Some(Source::Bridge(bridge)) = self.sources.get_mut(&token) else { return };
+        let Some(Source::Bridge(bridge)) = self.sources.get_mut(token) else { return };
         let step = if engine.closing.load(Ordering::Acquire) == closing::CUT {
             Step::Over(Ending::ProgramCut("the node closed before everything was carried".into()))
         } else {
@@ -222,10 +223,7 @@ impl Driver {
 
     /// The node closes: every bridge carries what it has, or ends.
     pub(super) fn pump_all(&mut self, engine: &Arc<Engine>) {
-        let bridges = self.sources.iter().filter(|(_, source)| matches!(source, Source::Bridge(_)));
-        let mut tokens: Vec<usize> = bridges.map(|(&token, _)| token).collect();
-        tokens.sort_unstable();
-        for token in tokens {
+        for token in self.sources.of(engine.number) {
             self.pump(engine, token);
         }
     }

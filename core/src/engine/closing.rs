@@ -5,8 +5,8 @@
 
 use super::bridge::closing;
 use super::command::Command;
-use super::driver::Driver;
 use super::event::LogLevel;
+use super::event_loop::LAST_TURN;
 use super::shard::{Batch, Shard};
 use super::{Engine, Place, clock, is_inline, workers};
 use clerver_proto::error::{Code, Error, Result};
@@ -14,15 +14,12 @@ use clerver_proto::id::{NodeId, SessionId};
 use clerver_proto::node::{ChannelReport, SessionState};
 use clerver_proto::time::Instant;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Progress that rings no bell (callbacks, sockets) is looked at this often.
 const LOOK: Duration = Duration::from_millis(10);
-/// The thread of the node gets this long to end by itself.
-const LAST_TURN: Duration = Duration::from_millis(500);
 /// Handles of one shared session that are closed; each connect and accept counts as one.
 const HANDLES_MAX: usize = 4096;
 
@@ -158,7 +155,7 @@ impl Engine {
     }
 
     /// Tells the bridges how far the close has come.
-    fn close_bridges(&self, stage: u8) {
+    fn close_bridges(self: &Arc<Self>, stage: u8) {
         if self.closing.swap(stage, Ordering::AcqRel) != stage {
             self.post(Command::PumpAll);
         }
@@ -263,24 +260,23 @@ impl Engine {
 
     fn stop_workers(&self) {
         self.workers.stop();
-        self.resolvers.stop();
         self.log.close(!self.settings.caller_driven);
-        self.is_stopping.store(true, Ordering::Release);
     }
 
-    /// What the mail and the sessions' links hold goes, for handles of the program may keep the engine.
-    pub(super) fn release(&self) {
-        self.has_ended.store(true, Ordering::Release);
-        let mail = std::mem::take(&mut *self.mail.lock());
-        let links = std::mem::take(&mut self.shard.lock().links);
-        // What they own may be the program's, so they go here, where no lock is held.
-        drop((mail, links));
+    /// The loop is done with this node, whose mail and links go, for handles of the program may keep the engine.
+    pub(super) fn release(self: &Arc<Self>) {
+        if self.has_left.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.event_loop.drop_mail_of(self);
+        let links = self.shard.lock().leave();
+        // What they own may be the program's, so it goes here, where no lock is held.
+        drop(links);
+        self.event_loop.note_left();
     }
 
-    /// One turn of the loop. A panic in it is a bug, after which nothing of the node is used any more.
-    pub(super) fn turn(self: &Arc<Self>, driver: &mut Driver, wait: Option<Duration>, may_run: bool) {
-        let Err(panic) = catch_unwind(AssertUnwindSafe(|| driver.turn(self, wait, may_run))) else { return };
-        let text = super::panic_text(&*panic);
+    /// The loop panicked: nothing of the node is used any more.
+    pub(super) fn break_down(self: &Arc<Self>, text: &str) {
         let why = Error::new(Code::Bug, format!("use node {}: its loop panicked: {text}", self.id));
         self.log(LogLevel::Error, || why.to_string());
         let mut batch = Batch::default();
@@ -293,39 +289,15 @@ impl Engine {
         }
         drop(dropped);
         self.stop_workers();
-        driver.clear();
+        self.release();
     }
 
     fn stop(self: &Arc<Self>, may_wait: bool) {
         self.stop_workers();
         if may_wait {
             self.workers.wait_for_idle_threads(LAST_TURN);
-            self.resolvers.wait_for_idle_threads(LAST_TURN);
         }
-        self.post(Command::Look);
-        if self.settings.caller_driven {
-            // Another thread may be at the sockets still.
-            let wait = if may_wait { LAST_TURN } else { Duration::ZERO };
-            if let Some(mut driver) = self.driver.try_lock_for(wait) {
-                driver.clear();
-                drop(driver);
-                self.release();
-            }
-        } else if may_wait {
-            let mut ended = self.driver_ended.lock();
-            if !*ended {
-                // An inline handler that hangs must not hang the program too.
-                self.driver_ended_bell.wait_for(&mut ended, LAST_TURN);
-            }
-            let has_ended = *ended;
-            drop(ended);
-            let thread = self.driver_thread.lock().take();
-            if let Some(thread) = thread.filter(|_| has_ended) {
-                // Only a few steps are left to it, but they must not run beside the exit handlers of a program
-                // that returns from main now: those of OpenSSL free what every thread uses.
-                let _ = thread.join();
-            }
-        }
+        self.event_loop.leave(self, may_wait);
     }
 }
 
@@ -350,8 +322,8 @@ mod tests {
         };
         client.block(wait, place, over, linked).unwrap();
         client.close(Duration::ZERO).unwrap();
-        client.post(Command::Look);
-        assert!(client.shard.lock().links.is_empty() && client.mail.lock().is_empty());
+        client.post(Command::PumpAll);
+        assert!(client.shard.lock().links.is_empty() && !client.event_loop.has_mail());
         server.close(Duration::ZERO).unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! What other threads ask of the one that drives a shard's sockets.
+//! What other threads ask, for a node, of the one that drives its sockets.
 
 use super::bridge::Bridge;
 use super::link::Link;
@@ -40,8 +40,8 @@ pub(crate) enum Command {
     Pump(usize),
     /// The node closes.
     PumpAll,
-    /// Look at the flags of the engine.
-    Look,
+    /// The node is closed: it leaves the loop with everything that it has there.
+    Leave,
     /// Panic.
     #[cfg(test)]
     Panic,

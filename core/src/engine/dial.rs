@@ -4,8 +4,9 @@
 //! `DialFailed` and its cancellation; the failure names every address that was tried, and why it failed.
 
 use super::command::Command;
-use super::driver::{Driver, Source, Timer};
+use super::driver::{DialKey, Driver, Timer};
 use super::handshake::{Handshake, Origin};
+use super::sources::Source;
 use super::workers::Task;
 use super::{Engine, clock};
 use crate::address::{Address, is_local_peer};
@@ -99,8 +100,8 @@ impl Driver {
         let is_wanted = Arc::new(());
         let dial = Dial { name: name.clone(), expected, waiting, active, failures, until, is_wanted };
         let wanted = Arc::downgrade(&dial.is_wanted);
-        self.dials.insert(attempt, dial);
-        self.timers.set(Timer::Dial(attempt), until);
+        self.dials.insert((engine.number, attempt), dial);
+        self.timers.set(Timer::Dial((engine.number, attempt)), until);
         if let Ok(ip) = address.host.parse::<IpAddr>() {
             return self.resolved(engine, attempt, Ok(vec![SocketAddr::new(ip, address.port)]));
         }
@@ -116,7 +117,7 @@ impl Driver {
             let result = resolve(&name, &address);
             answer.post(Command::Resolved { attempt, result });
         });
-        if engine.resolvers.submit(Task { name: String::new(), is_call: true, run }).is_err() {
+        if engine.event_loop.resolvers.submit(Task { name: String::new(), is_call: true, run }).is_err() {
             let what = format!("look up {text}: too many names are being looked up");
             self.resolved(engine, attempt, Err(Error::new(Code::Resolve, what)));
         }
@@ -129,7 +130,7 @@ impl Driver {
         attempt: AttemptId,
         result: Result<Vec<SocketAddr>>,
     ) {
-        let Some(dial) = self.dials.get_mut(&attempt) else { return };
+        let Some(dial) = self.dials.get_mut(&(engine.number, attempt)) else { return };
         match result {
             Ok(found) => dial.waiting = interleave(found),
             Err(why) => dial.failures.push((None, why)),
@@ -139,33 +140,37 @@ impl Driver {
 
     /// Starts with the next address; when there is none and nothing runs, the dial has failed.
     fn dial_next(&mut self, engine: &Arc<Engine>, attempt: AttemptId) {
+        let key = (engine.number, attempt);
         loop {
-            let Some(dial) = self.dials.get_mut(&attempt) else { return };
+            let Some(dial) = self.dials.get_mut(&key) else { return };
             let Some(place) = dial.waiting.pop_front() else {
                 if dial.active.is_empty() {
                     self.dial_over(engine, attempt);
                 } else {
                     let until = dial.until;
-                    self.timers.set(Timer::Dial(attempt), until);
+                    self.timers.set(Timer::Dial(key), until);
                 }
                 return;
             };
             let until = dial.until;
-            match self.begin_connect(attempt, place) {
+            match self.begin_connect(engine, attempt, place) {
                 Ok(token) => {
-                    if let Some(dial) = self.dials.get_mut(&attempt) {
+                    if let Some(dial) = self.dials.get_mut(&key) {
                         dial.active.insert(token);
                     }
-                    return self.timers.set(Timer::Dial(attempt), until.min(clock::now() + HEAD_START));
+                    return self.timers.set(Timer::Dial(key), until.min(clock::now() + HEAD_START));
                 }
-                Err(error) => {
-                    self.note_failure(attempt, place, Error::new(Code::Unreachable, error.to_string()))
-                }
+                Err(error) => self.note_failure(key, place, Error::new(Code::Unreachable, error.to_string())),
             }
         }
     }
 
-    fn begin_connect(&mut self, attempt: AttemptId, place: SocketAddr) -> io::Result<usize> {
+    fn begin_connect(
+        &mut self,
+        engine: &Arc<Engine>,
+        attempt: AttemptId,
+        place: SocketAddr,
+    ) -> io::Result<usize> {
         let socket = Socket::new(Domain::for_address(place), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         // Before the handshake, which is slow otherwise (threading.md section 5).
@@ -175,21 +180,22 @@ impl Driver {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        let token = self.token();
+        let token = self.sources.token();
         self.watch(socket.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?;
-        self.sources.insert(token, Source::Connecting(Connecting { attempt, socket, place }));
+        let connecting = Connecting { attempt, socket, place };
+        self.sources.insert(engine, token, Source::Connecting(connecting));
         Ok(token)
     }
 
-    fn note_failure(&mut self, attempt: AttemptId, place: SocketAddr, why: Error) {
-        if let Some(dial) = self.dials.get_mut(&attempt) {
+    fn note_failure(&mut self, key: DialKey, place: SocketAddr, why: Error) {
+        if let Some(dial) = self.dials.get_mut(&key) {
             dial.failures.push((Some(place), why));
         }
     }
 
     /// Something happened at a connection that is being made.
     pub(super) fn connected(&mut self, engine: &Arc<Engine>, token: usize) {
-        let Some(Source::Connecting(connecting)) = self.sources.get(&token) else { return };
+        let Some(Source::Connecting(connecting)) = self.sources.get(token) else { return };
         let (attempt, place) = (connecting.attempt, connecting.place);
         let failure = match connecting.socket.take_error() {
             Ok(None) if connecting.socket.peer_addr().is_err() => return,
@@ -200,35 +206,35 @@ impl Driver {
             self.remove(token);
             return self.dial_step_failed(engine, attempt, token, connect_error(place, &error));
         }
-        self.put_rivals_back(attempt, token);
+        self.put_rivals_back((engine.number, attempt), token);
         self.begin_handshake(engine, token);
     }
 
     /// One address answered: the others are tried only if it turns out to be the wrong one, or goes silent.
-    fn put_rivals_back(&mut self, attempt: AttemptId, winner: usize) {
-        let Some(dial) = self.dials.get_mut(&attempt) else { return };
+    fn put_rivals_back(&mut self, key: DialKey, winner: usize) {
+        let Some(dial) = self.dials.get_mut(&key) else { return };
         let rivals: Vec<usize> = dial.active.iter().copied().filter(|&token| token != winner).collect();
         for token in rivals {
-            if !matches!(self.sources.get(&token), Some(Source::Connecting(_))) {
+            if !matches!(self.sources.get(token), Some(Source::Connecting(_))) {
                 continue;
             }
             if let (Some(Source::Connecting(rival)), Some(dial)) =
-                (self.remove(token), self.dials.get_mut(&attempt))
+                (self.remove(token), self.dials.get_mut(&key))
             {
                 dial.active.remove(&token);
                 dial.waiting.push_front(rival.place);
             }
         }
-        if let Some(dial) = self.dials.get(&attempt) {
+        if let Some(dial) = self.dials.get(&key) {
             let due = if dial.waiting.is_empty() { dial.until } else { clock::now() + HANDSHAKE_HEAD_START };
-            self.timers.set(Timer::Dial(attempt), due.min(dial.until));
+            self.timers.set(Timer::Dial(key), due.min(dial.until));
         }
     }
 
     fn begin_handshake(&mut self, engine: &Arc<Engine>, token: usize) {
-        let Some(Source::Connecting(connecting)) = self.sources.remove(&token) else { return };
+        let Some((_, Source::Connecting(connecting))) = self.sources.remove(token) else { return };
         let Connecting { attempt, socket, place } = connecting;
-        let Some(dial) = self.dials.get(&attempt) else { return };
+        let Some(dial) = self.dials.get(&(engine.number, attempt)) else { return };
         let with = format!("{} ({place})", dial.name);
         let origin = Origin::Dialled { attempt, name: dial.name.clone(), expected: dial.expected };
         let socket = TcpStream::from(socket);
@@ -236,7 +242,7 @@ impl Driver {
         match engine.tls.connect(&with) {
             Ok(tls) => {
                 let handshake = Handshake::new(socket, tls, with, is_local, origin);
-                self.sources.insert(token, Source::Handshake(Box::new(handshake)));
+                self.sources.insert(engine, token, Source::Handshake(Box::new(handshake)));
                 self.shake(engine, token);
             }
             Err(why) => self.dial_step_failed(engine, attempt, token, why),
@@ -251,7 +257,7 @@ impl Driver {
         token: usize,
         why: Error,
     ) {
-        let Some(dial) = self.dials.get_mut(&attempt) else { return };
+        let Some(dial) = self.dials.get_mut(&(engine.number, attempt)) else { return };
         dial.active.remove(&token);
         dial.failures.push((None, why));
         self.dial_next(engine, attempt);
@@ -259,7 +265,8 @@ impl Driver {
 
     /// The head start of an address is over, or the whole dial took too long.
     pub(super) fn dial_due(&mut self, engine: &Arc<Engine>, attempt: AttemptId) {
-        let Some(dial) = self.dials.get(&attempt) else { return };
+        let key = (engine.number, attempt);
+        let Some(dial) = self.dials.get(&key) else { return };
         if clock::now() < dial.until {
             return self.dial_next(engine, attempt);
         }
@@ -269,7 +276,7 @@ impl Driver {
                 _ => None,
             };
             let why = Error::new(Code::Unreachable, format!("no answer within {} s", TIME_MAX.as_secs()));
-            if let Some(dial) = self.dials.get_mut(&attempt) {
+            if let Some(dial) = self.dials.get_mut(&key) {
                 dial.failures.push((place, why));
             }
         }
@@ -278,24 +285,24 @@ impl Driver {
 
     /// Nothing is left to try.
     fn dial_over(&mut self, engine: &Arc<Engine>, attempt: AttemptId) {
-        self.timers.clear(Timer::Dial(attempt));
-        if let Some(dial) = self.dials.remove(&attempt) {
+        self.timers.clear(Timer::Dial((engine.number, attempt)));
+        if let Some(dial) = self.dials.remove(&(engine.number, attempt)) {
             engine.dial_failed(attempt, dial.failure());
         }
     }
 
     /// The handshake of this dial made a link.
-    pub(super) fn dial_done(&mut self, attempt: AttemptId, winner: usize) {
-        if let Some(dial) = self.dials.get_mut(&attempt) {
+    pub(super) fn dial_done(&mut self, key: DialKey, winner: usize) {
+        if let Some(dial) = self.dials.get_mut(&key) {
             dial.active.remove(&winner);
         }
-        self.cancel_dial(attempt);
+        self.cancel_dial(key);
     }
 
     /// The dial is not wanted any more.
-    pub(super) fn cancel_dial(&mut self, attempt: AttemptId) {
-        self.timers.clear(Timer::Dial(attempt));
-        if let Some(dial) = self.dials.remove(&attempt) {
+    pub(super) fn cancel_dial(&mut self, key: DialKey) {
+        self.timers.clear(Timer::Dial(key));
+        if let Some(dial) = self.dials.remove(&key) {
             for token in dial.active {
                 self.remove(token);
             }
@@ -381,7 +388,7 @@ mod tests {
             std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
         );
         other.set_nonblocking(true).unwrap();
-        let mut driver = engine.driver.lock();
+        let mut driver = engine.event_loop.driver.lock();
         let attempt = AttemptId(1 << 40);
         let start = clock::now();
         let dial = Dial {
@@ -393,13 +400,14 @@ mod tests {
             until: start + TIME_MAX,
             is_wanted: Arc::default(),
         };
-        driver.dials.insert(attempt, dial);
+        let key = (engine.number, attempt);
+        driver.dials.insert(key, dial);
         let places = vec![silent.local_addr().unwrap(), other.local_addr().unwrap()];
         driver.resolved(&engine, attempt, Ok(places));
         while other.accept().is_err() {
             assert!(clock::now() < start + Duration::from_secs(5), "the second address was not tried");
-            driver.turn(&engine, Some(Duration::from_millis(100)), true);
+            driver.turn(&engine.event_loop, Some(Duration::from_millis(100)), true);
         }
-        assert!(driver.dials[&attempt].active.len() == 2, "the first one may still answer");
+        assert!(driver.dials[&key].active.len() == 2, "the first one may still answer");
     }
 }

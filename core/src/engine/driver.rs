@@ -1,30 +1,32 @@
-//! The loop of a shard: one thread at a time waits for all sockets, the timer and the mail.
+//! The turns of an event loop: one thread at a time waits for all sockets, the timer and the mail of its nodes.
 //!
-//! What it owns nobody else touches: listeners, dials, handshakes, and the reading side of links. Work per
-//! wake-up is bounded for each source; what is left over waits until all others had their turn.
+//! What it owns nobody else touches: listeners, dials, handshakes, and the reading side of links, each with the
+//! node that it belongs to. Work per wake-up is bounded for each source; what is left over waits until all others
+//! had their turn.
 //!
 //! Invariants: a token is never used twice, and a link's id is its token (L1); `LinkDown` is said once per
-//! link, when its source is taken out of the map; the alarm is set again at the end of each turn.
+//! link, when its source is taken out of the table; the alarm is set again at the end of each turn; what a turn
+//! costs depends on what happened, and not on how many nodes or sources there are.
 
-use super::accept::{Door, Listener, SourceRates};
-use super::bridge::Bridge;
+use super::accept::Door;
+use super::alarm::NodeNumber;
 use super::command::Command;
-use super::dial::{Connecting, Dial};
-use super::event::LogLevel;
-use super::handshake::Handshake;
+use super::dial::Dial;
+use super::event_loop::EventLoop;
 use super::link::{By, Discarded, Link, RECEIVE_BYTES};
 use super::seat::GRACE;
 use super::service::IncomingCall;
-use super::{Engine, Inline, clock, system};
+use super::sources::{Source, Sources};
+use super::{Engine, Inline, clock};
 use bytes::BytesMut;
 use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{AttemptId, LinkId};
 use clerver_proto::limits::LINGER;
 use clerver_proto::node::Input;
-use clerver_proto::time::Deadlines;
+use clerver_proto::time::{Deadlines, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,34 +41,26 @@ const FIRST_TOKEN: usize = 2;
 const EVENTS_MAX: usize = 1024;
 /// Turns that one link may read in before the others.
 const READS_PER_TURN: usize = 4;
-
-/// What a token stands for.
-pub(super) enum Source {
-    Listener(Listener),
-    Connecting(Connecting),
-    Handshake(Box<Handshake>),
-    Link(Arc<Link>),
-    /// All was sent; the peer's last bytes are thrown away, because closing before they came would cut off
-    /// ours.
-    Lingering(Arc<Link>),
-    /// A local connection of the program, which is carried to and from a channel.
-    Bridge(Box<Bridge>),
-}
+/// Nodes whose deadline has come that are called in one turn.
+const DUE_PER_TURN: usize = 1024;
 
 /// Deadlines of the driver itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// The next address, or the end of the patience, of a dial.
-    Dial(AttemptId),
+    Dial(DialKey),
     /// A handshake takes too long.
     Handshake(usize),
     /// A hang-up takes too long.
     HangUp(usize),
     /// The peer does not close.
     Linger(usize),
-    /// Listeners may accept again.
-    Accept,
+    /// The listeners of a node may accept again.
+    Accept(NodeNumber),
 }
+
+/// A dial of a node.
+pub(super) type DialKey = (NodeNumber, AttemptId);
 
 #[derive(Debug, Clone, Copy)]
 struct Happened {
@@ -82,22 +76,20 @@ pub(crate) struct Driver {
     pub(super) poll: Poll,
     events: Events,
     happened: Vec<Happened>,
-    pub(super) sources: HashMap<usize, Source>,
-    pub(super) dials: BTreeMap<AttemptId, Dial>,
+    pub(super) sources: Sources,
+    pub(super) dials: BTreeMap<DialKey, Dial>,
     pub(super) timers: Deadlines<Timer>,
     /// Links that their callers left unarmed.
-    ticking: Vec<Arc<Link>>,
+    ticking: Vec<(Arc<Engine>, Arc<Link>)>,
     /// Links that may have more to read, and whether the end is among it.
     pub(super) unread: VecDeque<(usize, bool)>,
-    pub(super) rates: SourceRates,
-    pub(super) door: Door,
-    /// Sources of this kind.
-    lingering: usize,
+    /// Of nodes that listen.
+    pub(super) doors: BTreeMap<NodeNumber, Door>,
+    due: Vec<(Instant, NodeNumber)>,
     pub(super) cipher: Vec<u8>,
     pub(super) plain: BytesMut,
     /// For what bridges read.
     pub(super) piece: Vec<u8>,
-    next_token: usize,
 }
 
 impl Driver {
@@ -108,18 +100,16 @@ impl Driver {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             happened: Vec::new(),
-            sources: HashMap::new(),
+            sources: Sources::new(FIRST_TOKEN),
             dials: BTreeMap::new(),
             timers: Deadlines::default(),
             ticking: Vec::new(),
             unread: VecDeque::new(),
-            rates: SourceRates::default(),
-            door: Door::default(),
-            lingering: 0,
+            doors: BTreeMap::new(),
+            due: Vec::new(),
             cipher: Vec::with_capacity(RECEIVE_BYTES),
             plain: BytesMut::with_capacity(RECEIVE_BYTES),
             piece: Vec::new(),
-            next_token: FIRST_TOKEN,
         })
     }
 
@@ -128,9 +118,9 @@ impl Driver {
 
     /// Waits for something to happen, at most for `wait`, and does what has to be done. `may_run` tells
     /// whether inline handlers may run; otherwise they wait with the ordinary ones.
-    pub(crate) fn turn(&mut self, engine: &Arc<Engine>, wait: Option<Duration>, may_run: bool) {
-        engine.is_awake.store(false, std::sync::atomic::Ordering::SeqCst);
-        let is_busy = !self.unread.is_empty() || engine.has_mail();
+    pub(super) fn turn(&mut self, event_loop: &EventLoop, wait: Option<Duration>, may_run: bool) {
+        event_loop.set_awake(false);
+        let is_busy = !self.unread.is_empty() || event_loop.has_mail();
         let wait = match (is_busy, self.ticking.is_empty()) {
             (true, _) => Some(Duration::ZERO),
             (false, true) => wait,
@@ -139,29 +129,28 @@ impl Driver {
         match self.poll.poll(&mut self.events, wait) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => engine.log(LogLevel::Error, || system("wait for sockets", &error).to_string()),
+            Err(error) => event_loop.complain("wait for sockets", &error),
         }
         // Mail that comes from here on is read below or makes the next wait short.
-        engine.is_awake.store(true, std::sync::atomic::Ordering::SeqCst);
+        event_loop.set_awake(true);
         {
             let _inline = Inline::enter();
-            self.serve(engine, may_run);
+            self.serve(event_loop, may_run);
         }
-        if engine.is_forked() {
+        if event_loop.is_forked() {
             return;
         }
-        engine.alarm.wake_driver_at(self.timers.next().unwrap_or(clerver_proto::time::Instant::NEVER));
-        if let Err(error) = engine.alarm.rearm() {
-            engine.log(LogLevel::Error, || system("set the timer", &error).to_string());
+        event_loop.alarm.wake_driver_at(self.timers.next().unwrap_or(Instant::NEVER));
+        if let Err(error) = event_loop.alarm.rearm() {
+            event_loop.complain("set the timer", &error);
         }
-        engine.is_awake.store(false, std::sync::atomic::Ordering::SeqCst);
-        if engine.settings.caller_driven && (!self.unread.is_empty() || engine.has_mail()) {
-            // For a program that waits on the descriptor between turns.
-            engine.wake();
+        event_loop.set_awake(false);
+        if !self.unread.is_empty() || event_loop.has_mail() {
+            event_loop.wake_program();
         }
     }
 
-    fn serve(&mut self, engine: &Arc<Engine>, may_run: bool) {
+    fn serve(&mut self, event_loop: &EventLoop, may_run: bool) {
         let mut happened = std::mem::take(&mut self.happened);
         happened.extend(self.events.iter().map(|event| Happened {
             token: event.token().0,
@@ -171,42 +160,44 @@ impl Driver {
         }));
         let unread = std::mem::take(&mut self.unread);
         for event in happened.drain(..) {
-            self.serve_source(engine, event);
+            match event.token {
+                WAKER => {}
+                TIMER => event_loop.alarm.acknowledge(),
+                _ => self.serve_source(event),
+            }
         }
         self.happened = happened;
         for (token, is_ended) in unread {
-            match self.sources.get(&token) {
+            let Some(engine) = self.sources.node_of(token) else { continue };
+            match self.sources.get(token) {
                 Some(Source::Lingering(_)) => self.linger(token),
-                _ => self.read_link(engine, token, READS_PER_TURN, is_ended),
+                _ => self.read_link(&engine, token, READS_PER_TURN, is_ended),
             }
         }
-        let mail = std::mem::take(&mut *engine.mail.lock());
-        for command in mail {
-            self.obey(engine, command, may_run);
-            if engine.is_forked() {
+        for (engine, command) in event_loop.take_mail() {
+            if !engine.has_left() {
+                self.obey(&engine, command, may_run);
+            }
+            if event_loop.is_forked() {
                 // A handler came back in a child, to which none of this belongs.
                 return;
             }
         }
-        self.run_timers(engine);
+        self.run_timers(event_loop);
         if !self.ticking.is_empty() {
             let now = clock::now();
-            self.ticking.retain(|link| link.tick(engine, now));
+            self.ticking.retain(|(engine, link)| link.tick(engine, now));
         }
-        engine.lingering.store(self.lingering, Ordering::Release);
-        engine.with_shard(|_, _, _| ());
+        self.call_due(event_loop);
     }
 
-    fn serve_source(&mut self, engine: &Arc<Engine>, event: Happened) {
-        match event.token {
-            WAKER => return,
-            TIMER => return engine.alarm.acknowledge(),
-            _ => {}
-        }
-        match self.sources.get(&event.token) {
-            Some(Source::Listener(_)) => self.accept(engine, event.token),
-            Some(Source::Connecting(_)) => self.connected(engine, event.token),
-            Some(Source::Handshake(_)) => self.shake(engine, event.token),
+    fn serve_source(&mut self, event: Happened) {
+        // It may have been closed by an earlier event of the same turn.
+        let Some(engine) = self.sources.node_of(event.token) else { return };
+        match self.sources.get(event.token) {
+            Some(Source::Listener(_)) => self.accept(&engine, event.token),
+            Some(Source::Connecting(_)) => self.connected(&engine, event.token),
+            Some(Source::Handshake(_)) => self.shake(&engine, event.token),
             Some(Source::Link(link)) => {
                 if event.writable {
                     let link = Arc::clone(link);
@@ -214,13 +205,22 @@ impl Driver {
                     engine.flush_as(&link, By::Writable);
                 }
                 if event.readable {
-                    self.read_link(engine, event.token, READS_PER_TURN, event.is_ended);
+                    self.read_link(&engine, event.token, READS_PER_TURN, event.is_ended);
                 }
             }
             Some(Source::Lingering(_)) => self.linger(event.token),
-            Some(Source::Bridge(_)) => self.pump(engine, event.token),
-            // It was closed by an earlier event of the same turn.
+            Some(Source::Bridge(_)) => self.pump(&engine, event.token),
             None => {}
+        }
+    }
+
+    /// Lets the nodes look whose deadline has come; the others are not touched.
+    fn call_due(&mut self, event_loop: &EventLoop) {
+        event_loop.alarm.pop_due(clock::now(), DUE_PER_TURN, &mut self.due);
+        for (at, node) in self.due.drain(..) {
+            if let Some(engine) = event_loop.member(node) {
+                engine.with_shard(|shard, _, _| shard.rang(at));
+            }
         }
     }
 
@@ -228,14 +228,14 @@ impl Driver {
         match command {
             Command::Dial { attempt, address, expected } => self.dial(engine, attempt, address, expected),
             Command::Resolved { attempt, result } => self.resolved(engine, attempt, result),
-            Command::CancelDial(attempt) => self.cancel_dial(attempt),
+            Command::CancelDial(attempt) => self.cancel_dial((engine.number, attempt)),
             Command::Listen { listener, level_min } => self.listen(engine, listener, level_min),
-            Command::StopListening => self.stop_listening(),
+            Command::StopListening => self.stop_listening(engine),
             Command::Flush(link) => engine.flush_as(&link, By::Asked),
-            Command::Tick(link) => self.ticking.push(link),
+            Command::Tick(link) => self.ticking.push((Arc::clone(engine), link)),
             Command::HangUp(link) => {
                 let token = token_of(link);
-                if self.sources.contains_key(&token) {
+                if self.sources.get(token).is_some() {
                     self.timers.set(Timer::HangUp(token), clock::now() + LINGER);
                 }
             }
@@ -248,33 +248,35 @@ impl Driver {
             Command::Bridge(bridge) => self.install_bridge(engine, bridge),
             Command::Pump(token) => self.pump(engine, token),
             Command::PumpAll => self.pump_all(engine),
-            Command::Look => {}
+            Command::Leave => self.leave(engine),
             #[cfg(test)]
             Command::Panic => panic!("as the test wants"),
         }
     }
 
-    fn run_timers(&mut self, engine: &Arc<Engine>) {
+    fn run_timers(&mut self, event_loop: &EventLoop) {
         let now = clock::now();
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
-                Timer::Dial(attempt) => self.dial_due(engine, attempt),
-                Timer::Handshake(token) => self.handshake_due(engine, token),
+                Timer::Dial((node, attempt)) => {
+                    if let Some(engine) = event_loop.member(node) {
+                        self.dial_due(&engine, attempt);
+                    }
+                }
+                Timer::Handshake(token) => self.handshake_due(token),
                 Timer::HangUp(token) => {
+                    let Some(engine) = self.sources.node_of(token) else { continue };
                     let what = "hang-up: the peer did not take what was left in time";
-                    self.close_link(engine, token, Error::new(Code::LinkFailed, what));
+                    self.close_link(&engine, token, Error::new(Code::LinkFailed, what));
                 }
                 Timer::Linger(token) => drop(self.remove(token)),
-                Timer::Accept => self.accept_all(engine),
+                Timer::Accept(node) => {
+                    if let Some(engine) = event_loop.member(node) {
+                        self.accept_all(&engine);
+                    }
+                }
             }
         }
-    }
-
-    /// A fresh token, for a source that is registered at once.
-    pub(super) fn token(&mut self) -> usize {
-        let token = self.next_token;
-        self.next_token += 1;
-        token
     }
 
     pub(super) fn watch(&self, fd: RawFd, token: usize, interest: Interest) -> io::Result<()> {
@@ -283,8 +285,10 @@ impl Driver {
 
     /// Takes a source out; it is closed when its last user lets go.
     pub(super) fn remove(&mut self, token: usize) -> Option<Source> {
-        let source = self.sources.remove(&token)?;
-        self.lingering -= usize::from(matches!(source, Source::Lingering(_)));
+        let (engine, source) = self.sources.remove(token)?;
+        if matches!(source, Source::Lingering(_)) {
+            engine.lingering.fetch_sub(1, Ordering::AcqRel);
+        }
         for timer in [Timer::Handshake(token), Timer::HangUp(token), Timer::Linger(token)] {
             self.timers.clear(timer);
         }
@@ -296,14 +300,13 @@ impl Driver {
     /// All was sent after a hang-up: the protocol is done with the link, the socket waits for the peer's
     /// goodbye.
     fn finish_link(&mut self, engine: &Arc<Engine>, token: usize) {
-        let Some(Source::Link(link)) = self.sources.get(&token) else { return };
+        let Some(Source::Link(link)) = self.sources.get(token) else { return };
         let link = Arc::clone(link);
         link.close_sending();
         self.timers.clear(Timer::HangUp(token));
         self.timers.set(Timer::Linger(token), clock::now() + LINGER);
-        self.sources.insert(token, Source::Lingering(Arc::clone(&link)));
-        self.lingering += 1;
-        engine.lingering.store(self.lingering, Ordering::Release);
+        engine.lingering.fetch_add(1, Ordering::AcqRel);
+        self.sources.insert(engine, token, Source::Lingering(Arc::clone(&link)));
         let what = format!("link with {}: hung up", link.with);
         engine.link_down(link.id, Error::new(Code::Closed, what));
         self.linger(token);
@@ -317,7 +320,7 @@ impl Driver {
 
     /// The link is over.
     pub(super) fn close_link(&mut self, engine: &Arc<Engine>, token: usize, why: Error) {
-        if !matches!(self.sources.get(&token), Some(Source::Link(_))) {
+        if !matches!(self.sources.get(token), Some(Source::Link(_))) {
             return;
         }
         if let Some(Source::Link(link)) = self.remove(token) {
@@ -328,7 +331,7 @@ impl Driver {
     }
 
     fn linger(&mut self, token: usize) {
-        let Some(Source::Lingering(link)) = self.sources.get(&token) else { return };
+        let Some(Source::Lingering(link)) = self.sources.get(token) else { return };
         match link.discard(&mut self.cipher) {
             Discarded::All => {}
             Discarded::Some => self.unread.push_back((token, false)),
@@ -336,36 +339,44 @@ impl Driver {
         }
     }
 
-    /// Closes everything without a word; the node has ended.
-    pub(super) fn clear(&mut self) {
-        let tokens: Vec<usize> = self.sources.keys().copied().collect();
-        for token in tokens {
-            match self.remove(token) {
-                Some(Source::Link(link)) => {
-                    link.end();
-                    link.cut();
-                }
-                Some(Source::Bridge(bridge)) => bridge.cut(),
-                _ => {}
+    /// Closes a source without a word.
+    fn cut(&mut self, token: usize) {
+        match self.remove(token) {
+            Some(Source::Link(link)) => {
+                link.end();
+                link.cut();
             }
+            Some(Source::Bridge(bridge)) => bridge.cut(),
+            _ => {}
         }
-        self.door = Door::default();
+    }
+
+    /// The node closes: all that it has here goes without a word, and nothing of the others.
+    fn leave(&mut self, engine: &Arc<Engine>) {
+        for token in self.sources.of(engine.number) {
+            self.cut(token);
+        }
+        let dials = (engine.number, AttemptId(0))..=(engine.number, AttemptId(u64::MAX));
+        for key in self.dials.range(dials).map(|(&key, _)| key).collect::<Vec<_>>() {
+            self.cancel_dial(key);
+        }
+        self.ticking.retain(|(owner, _)| !Arc::ptr_eq(owner, engine));
+        self.doors.remove(&engine.number);
+        self.timers.clear(Timer::Accept(engine.number));
+        engine.release();
+    }
+
+    /// The loop ends: everything goes, the memory that the turns used too.
+    pub(super) fn clear(&mut self) {
+        for token in self.sources.all() {
+            self.cut(token);
+        }
+        self.doors.clear();
         self.unread.clear();
         self.ticking.clear();
         self.dials.clear();
         self.timers = Deadlines::default();
-    }
-}
-
-impl AsRawFd for Source {
-    fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Source::Listener(listener) => listener.as_raw_fd(),
-            Source::Connecting(connecting) => connecting.as_raw_fd(),
-            Source::Handshake(handshake) => handshake.as_raw_fd(),
-            Source::Link(link) | Source::Lingering(link) => link.as_raw_fd(),
-            Source::Bridge(bridge) => bridge.as_raw_fd(),
-        }
+        (self.cipher, self.plain, self.piece) = (Vec::new(), BytesMut::new(), Vec::new());
     }
 }
 

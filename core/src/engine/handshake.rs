@@ -5,9 +5,10 @@
 //! first byte says TLS; every handshake has a deadline.
 
 use super::command::Command;
-use super::driver::{Driver, Source, Timer};
+use super::driver::{Driver, Timer};
 use super::event::{LogLevel, NodeEvent};
 use super::link::{Link, empty};
+use super::sources::Source;
 use super::workers::Task;
 use super::{Engine, clock, descriptor};
 use crate::tls::{HandshakeState, TlsLink};
@@ -154,7 +155,7 @@ impl Handshake {
 impl Driver {
     /// Something happened at the socket of a handshake.
     pub(super) fn shake(&mut self, engine: &Arc<Engine>, token: usize) {
-        let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token) else { return };
+        let Some(Source::Handshake(handshake)) = self.sources.get_mut(token) else { return };
         match handshake.stage {
             Stage::Silent => match handshake.check_first_byte() {
                 Ok(true) => handshake.stage = Stage::Ready,
@@ -167,7 +168,7 @@ impl Driver {
         if handshake.stage == Stage::Ready && !self.spoke(engine, token) {
             return;
         }
-        let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token) else { return };
+        let Some(Source::Handshake(handshake)) = self.sources.get_mut(token) else { return };
         match handshake.advance(&mut self.cipher) {
             Ok(Step::Wait) => {}
             Ok(Step::Done { peer, exporter }) => self.establish(engine, token, peer, exporter),
@@ -175,10 +176,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn handshake_due(&mut self, engine: &Arc<Engine>, token: usize) {
-        let Some(Source::Handshake(handshake)) = self.sources.get(&token) else { return };
+    pub(super) fn handshake_due(&mut self, token: usize) {
+        let Some(engine) = self.sources.node_of(token) else { return };
+        let Some(Source::Handshake(handshake)) = self.sources.get(token) else { return };
         let what = format!("TLS handshake with {}: it took too long", handshake.with);
-        self.handshake_failed(engine, token, Error::new(Code::Admission, what));
+        self.handshake_failed(&engine, token, Error::new(Code::Admission, what));
     }
 
     fn handshake_failed(&mut self, engine: &Arc<Engine>, token: usize, why: Error) {
@@ -194,7 +196,7 @@ impl Driver {
     }
 
     fn establish(&mut self, engine: &Arc<Engine>, token: usize, peer: HostId, exporter: [u8; 32]) {
-        let Some(Source::Handshake(handshake)) = self.sources.get_mut(&token) else { return };
+        let Some(Source::Handshake(handshake)) = self.sources.get_mut(token) else { return };
         let peer_is_local = handshake.is_local;
         match &handshake.origin {
             Origin::Dialled { name, expected, .. } => {
@@ -215,7 +217,7 @@ impl Driver {
 
     /// The trust store answered.
     pub(super) fn checked(&mut self, engine: &Arc<Engine>, token: usize, result: Result<()>) {
-        let Some(Source::Handshake(handshake)) = self.sources.get(&token) else { return };
+        let Some(Source::Handshake(handshake)) = self.sources.get(token) else { return };
         let (Stage::Checking(peer, exporter), Origin::Dialled { attempt, .. }) =
             (handshake.stage, &handshake.origin)
         else {
@@ -232,7 +234,7 @@ impl Driver {
     }
 
     fn become_link(&mut self, engine: &Arc<Engine>, token: usize, info: LinkInfo) {
-        let Some(Source::Handshake(handshake)) = self.sources.remove(&token) else { return };
+        let Some((_, Source::Handshake(handshake))) = self.sources.remove(token) else { return };
         self.timers.clear(Timer::Handshake(token));
         let Handshake { socket, tls, with, .. } = *handshake;
         let fd = socket.as_raw_fd();
@@ -244,9 +246,9 @@ impl Driver {
         {
             engine.log(LogLevel::Error, || format!("watch the link with {}: {error}", link.with));
         }
-        self.sources.insert(token, Source::Link(Arc::clone(&link)));
+        self.sources.insert(engine, token, Source::Link(Arc::clone(&link)));
         match info.dialled {
-            Some(attempt) => self.dial_done(attempt, token),
+            Some(attempt) => self.dial_done((engine.number, attempt), token),
             None => self.left_door(engine, token, true),
         }
         engine.with_shard(|shard, now, batch| {
@@ -287,7 +289,7 @@ impl Engine {
             engine.post(Command::Checked { token, result });
         });
         // Refused only when the node has closed.
-        let _ = self.resolvers.submit(Task { name: String::new(), is_call: false, run });
+        let _ = self.event_loop.resolvers.submit(Task { name: String::new(), is_call: false, run });
         None
     }
 

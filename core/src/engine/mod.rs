@@ -1,10 +1,10 @@
 //! The engine: sockets, threads, clocks and locks around the sans-IO protocol.
 //!
-//! One engine runs one node on one shard; the types are there for several of both. The thread of a shard
-//! waits in one `Poll` for all its sockets, its timer and its mail (`driver`); every other thread that needs
-//! something takes the shard lock, changes the protocol, drains it into a batch, lets go, and then sends what
-//! it caused itself (`carry_out`). In caller-driven mode there is no thread: the program calls `run_once`,
-//! and a blocking call drives the sockets.
+//! An [`Engine`] is one node on one shard. Its sockets are driven by an `EventLoop`, which it has for itself or
+//! shares with other nodes of the process: one thread that waits in one `Poll` for all sockets, a timer and mail
+//! (`driver`). Every other thread that needs something takes the shard lock, changes the protocol, drains it into
+//! a batch, lets go, and then sends what it caused itself (`carry_out`). In caller-driven mode there is no
+//! thread: the program calls `run_once`, and a blocking call drives the sockets.
 //!
 //! It is not the public API (that is `api`), it decides nothing that both ends must agree on (that is the
 //! protocol).
@@ -24,6 +24,7 @@ mod descriptor;
 mod dial;
 mod driver;
 mod event;
+mod event_loop;
 mod handshake;
 mod ledger;
 mod link;
@@ -36,6 +37,7 @@ mod reading;
 mod seat;
 mod service;
 mod shard;
+mod sources;
 mod start;
 mod tasks;
 mod watch;
@@ -58,25 +60,23 @@ pub(crate) use watch::Ready;
 use crate::options::Settings;
 use crate::tls::TlsContext;
 use crate::trust::TrustStore;
-use alarm::Alarm;
+use alarm::{Alarm, NodeNumber};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{HostId, NodeId, SessionId};
 use clerver_proto::node::Input;
 use clerver_proto::time::Instant;
 use command::Command;
 use descriptor::EventFd;
-use driver::Driver;
+use event_loop::EventLoop;
 use link::{By, Link, Next};
-use mio::{Registry, Waker};
+use mio::Registry;
 use parking_lot::{Mutex, MutexGuard};
 use seat::Sat;
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use workers::{Blocked, Workers};
 
@@ -143,7 +143,7 @@ impl Drop for BlockedOn<'_> {
     }
 }
 
-/// One running node. Shared by all handles and by its own thread.
+/// One running node. Shared by all handles and by the loop that drives it.
 pub(crate) struct Engine {
     process_mark: u64,
     pub(crate) id: NodeId,
@@ -153,32 +153,25 @@ pub(crate) struct Engine {
     shard: Mutex<Shard>,
     accept_bell: Bell,
     event_bell: Bell,
-    /// Held by whoever waits for the sockets.
-    driver: Mutex<Driver>,
-    mail: Mutex<VecDeque<Command>>,
-    /// The driver will look at its mail before it sleeps.
-    is_awake: AtomicBool,
-    waker: Waker,
-    registry: Registry,
+    /// Who drives its sockets.
+    event_loop: Arc<EventLoop>,
+    /// Its place there.
+    number: NodeNumber,
     alarm: Arc<Alarm>,
-    event_fd: EventFd,
+    /// Made when it is asked for.
+    event_fd: OnceLock<EventFd>,
     /// What `event_fd` shows; the lock makes the last change count.
     event_fd_raised: Mutex<bool>,
     pub(crate) workers: Arc<Workers>,
-    resolvers: Arc<Workers>,
     log: log::Log,
-    is_stopping: AtomicBool,
-    /// Nobody reads the mail any more.
-    has_ended: AtomicBool,
+    /// It is not driven any more, and takes no mail.
+    has_left: AtomicBool,
     /// How far the close has come, for bridges.
     closing: AtomicU8,
-    /// Links that wait for their peer's goodbye, as the driver last said.
+    /// Links that wait for their peer's goodbye.
     lingering: AtomicUsize,
     /// Until the close.
     presence: Mutex<Option<presence::Presence>>,
-    driver_thread: Mutex<Option<JoinHandle<()>>>,
-    driver_ended: Mutex<bool>,
-    driver_ended_bell: parking_lot::Condvar,
 }
 
 impl Engine {
@@ -308,12 +301,12 @@ impl Engine {
     fn wait(self: &Arc<Self>, mut shard: MutexGuard<'_, Shard>, place: &Place, until: Instant) {
         let left = until.since(clock::now()).min(Duration::from_secs(3600));
         if self.settings.caller_driven
-            && let Some(mut driver) = self.driver.try_lock()
+            && let Some(mut driver) = self.event_loop.driver.try_lock()
         {
             shard.blocked_on = place.session();
             drop(shard);
             let _blocked_on = BlockedOn(self);
-            return self.turn(&mut driver, Some(left), false);
+            return self.event_loop.turn(&mut driver, Some(left), false);
         }
         let left = if self.settings.caller_driven { left.min(OTHER_DRIVES) } else { left };
         match place {
@@ -357,7 +350,7 @@ impl Engine {
 
     /// Of the poll that the driver waits in.
     fn registry(&self) -> &Registry {
-        &self.registry
+        &self.event_loop.registry
     }
 
     /// Rings when a session waits to be accepted.
@@ -410,7 +403,7 @@ impl Engine {
     }
 
     /// What a flush left to do.
-    fn follow(&self, link: &Arc<Link>, next: Next) {
+    fn follow(self: &Arc<Self>, link: &Arc<Link>, next: Next) {
         match next {
             Next::Nothing => {}
             Next::AskEngine => self.post(Command::Flush(Arc::clone(link))),
@@ -421,7 +414,7 @@ impl Engine {
     }
 
     fn announce(self: &Arc<Self>, batch: &mut Batch) {
-        if self.settings.caller_driven && !batch.bells.is_empty() && self.driver.is_locked() {
+        if self.settings.caller_driven && !batch.bells.is_empty() && self.event_loop.driver.is_locked() {
             // Who waits may be at the sockets, in the place of a thread of ours.
             self.wake();
         }
@@ -446,41 +439,48 @@ impl Engine {
     }
 
     /// Leaves mail for the driver and wakes it if it may sleep.
-    fn post(&self, command: Command) {
-        let mut mail = self.mail.lock();
-        if self.has_ended.load(Ordering::Acquire) {
-            return drop(mail);
-        }
-        mail.push_back(command);
-        drop(mail);
-        self.wake();
+    fn post(self: &Arc<Self>, command: Command) {
+        self.event_loop.post(self, command);
     }
 
     fn wake(&self) {
-        if !self.is_awake.swap(true, Ordering::SeqCst) {
-            // It fails only when the counter is full, and then the driver is woken anyway.
-            let _ = self.waker.wake();
-        }
+        self.event_loop.wake();
     }
 
-    fn has_mail(&self) -> bool {
-        !self.mail.lock().is_empty()
+    /// Whether the loop is done with this node.
+    fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::Acquire)
     }
 
-    /// Makes the event descriptor show whether node events wait.
+    /// Makes the event descriptor, if there is one, show whether node events wait.
     pub(crate) fn show_events(&self) {
+        // Whoever makes it looks for events afterwards.
+        let Some(event_fd) = self.event_fd.get() else { return };
         // The state is read inside this lock, so of two threads the later shows what is true last.
         let mut raised = self.event_fd_raised.lock();
         let has_events = self.shard.lock().has_events();
         if has_events != *raised {
             *raised = has_events;
-            if has_events { self.event_fd.raise() } else { self.event_fd.lower() }
+            if has_events { event_fd.raise() } else { event_fd.lower() }
         }
     }
 
-    /// The descriptor to wait on: events with our thread, work for `run_once` without.
-    pub(crate) fn event_descriptor(&self) -> BorrowedFd<'_> {
-        if self.settings.caller_driven { descriptor::borrow(&self.registry) } else { self.event_fd.as_fd() }
+    /// The descriptor to wait on: events with our thread, work for `run_once` without. The first call makes it.
+    ///
+    /// Errors: `SYSTEM` when there are no more descriptors; `FORKED`.
+    pub(crate) fn event_descriptor(&self) -> Result<BorrowedFd<'_>> {
+        self.check_process()?;
+        if self.settings.caller_driven {
+            return Ok(descriptor::borrow(&self.event_loop.registry));
+        }
+        if self.event_fd.get().is_none() {
+            let fresh = EventFd::new().map_err(|error| system("make a descriptor for events", &error))?;
+            // Another thread may have been faster.
+            let _ = self.event_fd.set(fresh);
+        }
+        self.show_events();
+        let made = self.event_fd.get().map(AsFd::as_fd);
+        made.ok_or_else(|| Error::new(Code::Bug, "the descriptor for events was not kept"))
     }
 
     /// One turn of the loop, with the handlers that it brings. Only in caller-driven mode.
@@ -492,8 +492,8 @@ impl Engine {
         }
         self.with_shard(|shard, _, _| shard.check_open())?;
         let wait = if self.workers.has_work() { Some(Duration::ZERO) } else { wait };
-        match self.driver.try_lock() {
-            Some(mut driver) => self.turn(&mut driver, wait, true),
+        match self.event_loop.driver.try_lock() {
+            Some(mut driver) => self.event_loop.turn(&mut driver, wait, true),
             None => return Err(Error::new(Code::State, "run_once: another thread drives this node now")),
         }
         self.check_process()?;

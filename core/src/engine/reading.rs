@@ -1,7 +1,8 @@
 //! The receiving side of links: socket, TLS, protocol, in that order and each with its own lock.
 
-use super::driver::{Driver, Source};
+use super::driver::Driver;
 use super::link::{Link, Received};
+use super::sources::Source;
 use super::{Engine, clock};
 use clerver_proto::error::Error;
 use clerver_proto::id::LinkId;
@@ -13,7 +14,7 @@ impl Driver {
     /// receive emptied the socket, and the next bytes make a new event; but an end that was announced already
     /// (`is_ended`) is only found by reading on.
     pub(super) fn read_link(&mut self, engine: &Arc<Engine>, token: usize, reads: usize, is_ended: bool) {
-        let Some(Source::Link(link)) = self.sources.get(&token) else { return };
+        let Some(Source::Link(link)) = self.sources.get(token) else { return };
         let link = Arc::clone(link);
         // A caller that reads it sees the end too.
         if !link.seat.take(clock::now()) {
@@ -45,7 +46,7 @@ impl Driver {
 
     /// What came together with the end of the handshake is in TLS already; then the socket gets its turn.
     pub(super) fn read_first(&mut self, engine: &Arc<Engine>, token: usize) {
-        let Some(Source::Link(link)) = self.sources.get(&token) else { return };
+        let Some(Source::Link(link)) = self.sources.get(token) else { return };
         let link = Arc::clone(link);
         match link.receive(&mut self.cipher, &mut self.plain, false) {
             Received::Nothing => {}

@@ -6,7 +6,7 @@
 //!
 //! Invariants: every change of the protocol is drained before the next; nothing here blocks.
 
-use super::alarm::Alarm;
+use super::alarm::NodeAlarm;
 use super::bell::Bell;
 use super::command::Command;
 use super::event::{EventQueue, LogLevel, NodeEvent, SessionEvent};
@@ -159,7 +159,7 @@ impl Batch {
 /// See the module.
 pub(crate) struct Shard {
     pub(crate) node: Node,
-    alarm: Arc<Alarm>,
+    alarm: NodeAlarm,
     wake: Instant,
     pub(crate) links: HashMap<LinkId, Arc<Link>>,
     pub(crate) hubs: BTreeMap<SessionId, Hub>,
@@ -196,9 +196,9 @@ pub(super) enum Chore {
 }
 
 impl Shard {
-    pub(crate) fn new(
+    pub(super) fn new(
         node: Node,
-        alarm: Arc<Alarm>,
+        alarm: NodeAlarm,
         events_max: usize,
         waiting_bytes_max: u64,
         bells: (Bell, Bell),
@@ -235,6 +235,17 @@ impl Shard {
         if now >= self.wake && !self.is_broken {
             self.input(now, Input::Tick, batch);
         }
+    }
+
+    /// The entry for `at` in the loop's table of deadlines is used up; called after `advance`.
+    pub(super) fn rang(&mut self, at: Instant) {
+        self.alarm.rang(at, self.wake);
+    }
+
+    /// The node is not driven any more. Answers its links, to be dropped without the lock.
+    pub(super) fn leave(&mut self) -> HashMap<LinkId, Arc<Link>> {
+        self.alarm.leave();
+        std::mem::take(&mut self.links)
     }
 
     /// Something happened in the world.
@@ -295,7 +306,7 @@ impl Shard {
             Output::Event(event) => self.note(event, batch),
             Output::Wake(at) => {
                 self.wake = at;
-                self.alarm.wake_node_at(at);
+                self.alarm.wake_at(at);
             }
             Output::Store { .. } => Self::unbuilt("a store", batch),
             Output::HandOff { .. } | Output::ToShard(_) => Self::unbuilt("several shards", batch),

@@ -1,13 +1,12 @@
-//! Starting a node: key, trust, protocol and sockets from its settings, and its thread.
+//! Starting a node: key, trust and protocol from its settings, and a place on a loop.
 
-use super::alarm::Alarm;
+use super::alarm::{NodeAlarm, NodeNumber};
 use super::bell::Bell;
-use super::descriptor::{self, EventFd};
-use super::driver::Driver;
+use super::event_loop::EventLoop;
 use super::presence::Presence;
 use super::shard::Shard;
 use super::workers::Workers;
-use super::{Engine, Inline, clock, log, system};
+use super::{Engine, clock, descriptor, log};
 use crate::identity::{HostKey, home_dir};
 use crate::keyed_hash::HmacSha256;
 use crate::options::Settings;
@@ -16,16 +15,11 @@ use crate::trust::{TrustSnapshot, TrustStore};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::limits::SessionLimits;
 use clerver_proto::node::{Node, NodeOptions, Trust};
-use mio::{Poll, Waker};
 use openssl::rand::rand_bytes;
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-/// Threads that look names up.
-const RESOLVERS: usize = 4;
 
 /// Levels and block list as the protocol wants them.
 pub(super) fn protocol_trust(snapshot: &TrustSnapshot) -> Trust {
@@ -87,82 +81,47 @@ impl Engine {
         let options = node_options(&settings, protocol_trust(&trust.snapshot()));
         options.check()?;
         let node = Node::new(options, key.host_id(), hash, seed, clock::now(), clock::wall_ms())?;
-        let engine =
-            Arc::new(Engine::around(node, settings, tls, trust).map_err(|e| system("start a node", &e))?);
+        let (event_loop, number) = EventLoop::enter(&settings)?;
+        let engine = Arc::new(Engine::around(node, settings, tls, trust, (event_loop, number)));
+        engine.event_loop.join(&engine)?;
         *engine.presence.lock() = Some(presence);
         engine.with_shard(|_, _, _| ());
-        if !engine.settings.caller_driven {
-            let thread = Arc::clone(&engine);
-            let started = std::thread::Builder::new().name("clerver".into()).spawn(move || thread.run());
-            let thread = started.map_err(|error| system("start the thread of a node", &error))?;
-            *engine.driver_thread.lock() = Some(thread);
-        }
         Ok(engine)
     }
 
-    fn around(node: Node, settings: Settings, tls: TlsContext, trust: TrustStore) -> std::io::Result<Engine> {
-        let poll = Poll::new()?;
-        let registry = poll.registry().try_clone()?;
-        let waker = Waker::new(&registry, Driver::WAKER)?;
-        let alarm = Arc::new(Alarm::new()?);
+    fn around(
+        node: Node,
+        settings: Settings,
+        tls: TlsContext,
+        trust: TrustStore,
+        (event_loop, number): (Arc<EventLoop>, NodeNumber),
+    ) -> Engine {
         let events_max = usize::try_from(settings.events_max).unwrap_or(usize::MAX);
         let workers = if settings.caller_driven { 0 } else { settings.workers };
         let (accept_bell, event_bell) = (Bell::default(), Bell::default());
         let bells = (accept_bell.clone(), event_bell.clone());
-        Ok(Engine {
+        let alarm = Arc::clone(&event_loop.alarm);
+        let node_alarm = NodeAlarm::new(Arc::clone(&alarm), number);
+        Engine {
             accept_bell,
             event_bell,
             process_mark: descriptor::process_mark(),
             id: node.id(),
             tls,
             trust: Mutex::new(trust),
-            driver: Mutex::new(Driver::new(poll, &*alarm)?),
-            shard: Mutex::new(Shard::new(
-                node,
-                Arc::clone(&alarm),
-                events_max,
-                settings.session_budget_bytes,
-                bells,
-            )),
-            mail: Mutex::new(VecDeque::new()),
-            is_awake: AtomicBool::new(false),
-            waker,
-            registry,
+            shard: Mutex::new(Shard::new(node, node_alarm, events_max, settings.session_budget_bytes, bells)),
+            event_loop,
+            number,
             alarm,
-            event_fd: EventFd::new()?,
+            event_fd: OnceLock::new(),
             event_fd_raised: Mutex::new(false),
             workers: Workers::new(usize::try_from(workers).unwrap_or(usize::MAX)),
-            resolvers: Workers::new(RESOLVERS),
             log: log::Log::default(),
-            is_stopping: AtomicBool::new(false),
-            has_ended: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             closing: AtomicU8::new(super::bridge::closing::NO),
             lingering: AtomicUsize::new(0),
             presence: Mutex::default(),
-            driver_thread: Mutex::default(),
-            driver_ended: Mutex::new(false),
-            driver_ended_bell: Condvar::new(),
             settings,
-        })
-    }
-
-    /// The thread of the node.
-    fn run(self: Arc<Self>) {
-        let _inline = Inline::enter();
-        // Handlers of the program's signals run on threads of the program.
-        descriptor::SignalMask::all().apply();
-        let mut driver = self.driver.lock();
-        while !self.is_stopping.load(Ordering::Acquire) {
-            self.turn(&mut driver, None, true);
-            if self.is_forked() {
-                // An inline handler came back in a child, where all this belongs to the parent.
-                return std::mem::forget((Arc::clone(&self), driver));
-            }
         }
-        driver.clear();
-        drop(driver);
-        self.release();
-        *self.driver_ended.lock() = true;
-        self.driver_ended_bell.notify_all();
     }
 }

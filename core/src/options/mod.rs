@@ -109,6 +109,15 @@ impl Options {
             "message_bytes_max + 2 * channels_max * 4096",
         )?;
         self.at_least(("ttl_max_ms", settings.ttl_max_ms), settings.ttl_ms, "ttl_ms")?;
+        if settings.caller_driven && settings.engine != "own" {
+            let places = format!("{}, {}", self.place_of("caller_driven"), self.place_of("engine"));
+            let what = format!(
+                "use the options: engine is {} and caller_driven is on (from {places})",
+                settings.engine
+            );
+            let remedy = "set engine to own: a program that drives its nodes itself drives each of them";
+            return Err(Error::new(Code::Config, what).with_remedy(remedy));
+        }
         if settings.caller_driven {
             self.at_least(("ttl_ms", settings.ttl_ms), 4 * settings.max_gap_ms, "4 * max_gap_ms")?;
         }
@@ -156,6 +165,11 @@ fn refused(option: &OptionInfo, place: &str, value: &str, should_be: &str) -> Er
 
 fn check(option: &'static OptionInfo, place: &str, value: &Value) -> Result<()> {
     let refuse = |should_be: &str| Err(refused(option, place, &value.to_string(), should_be));
+    if let (Kind::Choice(words), Value::Text(text)) = (option.kind, value)
+        && !words.contains(&text.as_str())
+    {
+        return refuse(&words.join(" or "));
+    }
     match value {
         Value::Number(number) if *number < option.range.0 || *number > option.range.1 => {
             return refuse(&format!("from {} to {}", option.range.0, option.range.1));
@@ -186,8 +200,9 @@ pub fn reference() -> String {
             Kind::Flag => "true, false".into(),
             Kind::Text => "text".into(),
             Kind::Path => "absolute path".into(),
+            Kind::Choice(words) => words.join(", "),
         };
-        let default = option.default.replace('_', "").replace("None", "not set");
+        let default = option.default.replace(['_', '"'], "").replace("None", "not set");
         let doc: Vec<&str> = option.doc.iter().map(|line| line.trim()).collect();
         let note = if option.is_supported { "" } else { " *Not built yet.*" };
         // Writing to a String cannot fail.

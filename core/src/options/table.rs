@@ -38,6 +38,7 @@ macro_rules! field {
     (flag) => { bool };
     (text) => { Option<String> };
     (path) => { Option<PathBuf> };
+    (choice) => { String };
 }
 
 macro_rules! argument {
@@ -56,6 +57,9 @@ macro_rules! argument {
     (path) => {
         &Path
     };
+    (choice) => {
+        &str
+    };
 }
 
 macro_rules! kind {
@@ -73,6 +77,18 @@ macro_rules! kind {
     };
     (path) => {
         Kind::Path
+    };
+    (choice $($word:literal)|+) => {
+        Kind::Choice(&[$($word),+])
+    };
+}
+
+macro_rules! default {
+    (choice $default:literal) => {
+        String::from($default)
+    };
+    ($kind:ident $default:expr) => {
+        $default
     };
 }
 
@@ -95,12 +111,12 @@ macro_rules! is_supported {
 }
 
 macro_rules! options {
-    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident = $default:expr
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident $(($($word:literal)|+))? = $default:expr
         $(, $min:literal ..= $max:literal)? $(, $unsupported:ident)?;)*) => {
         /// Every option, in the order of the reference.
         pub const OPTIONS: &[OptionInfo] = &[$(OptionInfo {
             name: stringify!($name),
-            kind: kind!($kind),
+            kind: kind!($kind $($($word)|+)?),
             default: stringify!($default),
             range: range!($($min $max)?),
             doc: &[$($doc),+],
@@ -121,7 +137,7 @@ macro_rules! options {
 
         impl Default for Settings {
             fn default() -> Settings {
-                Settings { $($name: $default,)* }
+                Settings { $($name: default!($kind $default),)* }
             }
         }
 
@@ -184,6 +200,10 @@ options! {
     grace_ms: number = 10_000, 0 ..= 3_600_000;
     /// Whether the program drives the node itself, without a thread of the library.
     caller_driven: flag = false;
+    /// Who drives the sockets of the node: a thread of its "own", or one that is "shared" by all nodes of this
+    /// process that say so. A program of many nodes shares: such a node costs no thread, and no descriptor but
+    /// its sockets. But an inline handler that hangs then stops all of them, and they use one core together.
+    engine: choice("own" | "shared") = "own";
     /// The longest time in milliseconds that a caller-driven program stays away from its loop; ttl_ms must
     /// be at least four times as long. Without meaning otherwise.
     max_gap_ms: number = 2_000, 1 ..= 86_400_000;

@@ -115,6 +115,41 @@ fn options_that_do_not_fit_together_are_refused_at_the_limit() {
 }
 
 #[test]
+fn a_choice_takes_its_words_from_every_source_and_no_others() {
+    assert_eq!(Options::new().resolve().unwrap().engine, "own");
+    for word in ["own", "shared"] {
+        assert_eq!(Options::new().engine(word).resolve().unwrap().engine, word);
+        let mut options = Options::new();
+        options.load(environment(&[("CLERVER_ENGINE", word), ("HOME", "/nowhere")])).unwrap();
+        assert_eq!(options.resolve().unwrap().engine, word);
+    }
+    for bad in ["Shared", "", "none", "own or shared"] {
+        let errors =
+            [error_of(Options::new().set("engine", bad)), Options::new().engine(bad).resolve().unwrap_err()];
+        for error in errors {
+            assert_eq!(error.code, Code::Config);
+            assert!(
+                error.to_string().contains("engine") && error.to_string().contains("own or shared"),
+                "{error}"
+            );
+        }
+    }
+    let error = error_of(Options::new().load(environment(&[("CLERVER_ENGINE", "mine")])));
+    assert!(error.to_string().contains("CLERVER_ENGINE"), "{error}");
+}
+
+#[test]
+fn a_program_that_drives_its_nodes_cannot_share_their_loop() {
+    let options = Options::new().caller_driven(true);
+    options.clone().engine("own").resolve().unwrap();
+    let error = options.engine("shared").resolve().unwrap_err();
+    assert_eq!(error.code, Code::Config);
+    for part in ["engine", "caller_driven", "the program"] {
+        assert!(error.to_string().contains(part), "{error} should name {part}");
+    }
+}
+
+#[test]
 fn a_bad_value_names_source_option_value_and_what_is_allowed() {
     let error = error_of(Options::new().load(environment(&[("CLERVER_BEAT_MS", "soon")])));
     assert_eq!(error.code, Code::Config);

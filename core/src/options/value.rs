@@ -13,6 +13,8 @@ pub enum Kind {
     Text,
     /// An absolute path.
     Path,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// One given value.
@@ -106,7 +108,7 @@ impl Kind {
                 "false" | "0" => Ok(Value::Flag(false)),
                 _ => Err("true or false"),
             },
-            Kind::Text => Ok(Value::Text(text.into())),
+            Kind::Text | Kind::Choice(_) => Ok(Value::Text(text.into())),
             Kind::Path => Ok(Value::Path(text.into())),
         }
     }
@@ -118,11 +120,11 @@ impl Kind {
                 u64::try_from(*number).map(Value::Number).map_err(|_| "a whole number")
             }
             (Kind::Flag, toml::Value::Boolean(flag)) => Ok(Value::Flag(*flag)),
-            (Kind::Text, toml::Value::String(text)) => Ok(Value::Text(text.clone())),
+            (Kind::Text | Kind::Choice(_), toml::Value::String(text)) => Ok(Value::Text(text.clone())),
             (Kind::Path, toml::Value::String(text)) => Ok(Value::Path(text.into())),
             (Kind::Number, _) => Err("a whole number without quotes"),
             (Kind::Flag, _) => Err("true or false without quotes"),
-            (Kind::Text, _) => Err("text in quotes"),
+            (Kind::Text | Kind::Choice(_), _) => Err("text in quotes"),
             (Kind::Path, _) => Err("a path in quotes"),
         }
     }
