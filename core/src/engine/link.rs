@@ -8,6 +8,7 @@
 //! the TLS lock; when the owner stops, the queue is empty, or somebody else (the engine, or a writable
 //! socket) is named to go on.
 
+use super::outbox::Outbox;
 use super::pace::Pace;
 use super::seat::Seat;
 use super::{clock, descriptor};
@@ -19,7 +20,6 @@ use clerver_proto::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -119,8 +119,7 @@ pub(crate) enum Discarded {
 }
 
 struct Queue {
-    parts: VecDeque<Bytes>,
-    bytes: usize,
+    outbox: Outbox,
     owner: Owner,
     tokens: u64,
     tokens_at: Instant,
@@ -128,10 +127,12 @@ struct Queue {
     pace: Pace,
 }
 
-/// Ciphertext on its way into the socket; touched by the owner of the flush alone, so its lock is never
+/// What is on its way into the socket; touched by the owner of the flush alone, so its lock is never
 /// contended.
 #[derive(Default)]
 struct Cipher {
+    /// Plain bytes that are encrypted next.
+    batch: Outbox,
     buffer: Vec<u8>,
     at: usize,
     /// Plain bytes that it stands for.
@@ -175,8 +176,7 @@ impl Link {
         now: Instant,
     ) -> Link {
         let queue = Queue {
-            parts: VecDeque::new(),
-            bytes: 0,
+            outbox: Outbox::default(),
             owner: Owner::Nobody,
             tokens: TOKENS_MAX,
             tokens_at: now,
@@ -191,8 +191,7 @@ impl Link {
     /// Queues plain bytes. Only under the shard lock, which orders them; then flush without it.
     pub(crate) fn append(&self, parts: Vec<Bytes>) {
         let mut queue = self.queue.lock();
-        queue.bytes += parts.iter().map(Bytes::len).sum::<usize>();
-        queue.parts.extend(parts);
+        parts.into_iter().for_each(|part| queue.outbox.push(part));
     }
 
     /// After what is queued, say goodbye. Only under the shard lock; then flush without it.
@@ -211,26 +210,30 @@ impl Link {
         let mut batches = 0;
         let next = loop {
             // What a full socket left over goes first, so the ciphertext never grows beyond one batch.
-            let batch = if cipher.is_sent() { queue.take_batch() } else { Vec::new() };
-            let say_goodbye = cipher.is_sent() && batch.is_empty() && queue.hang_up && !cipher.goodbye;
-            if cipher.is_sent() && batch.is_empty() && !say_goodbye {
+            let is_done = cipher.is_sent() && queue.outbox.is_empty();
+            let say_goodbye = is_done && queue.hang_up && !cipher.goodbye;
+            if is_done && !say_goodbye {
                 break queue.stop(cipher.goodbye);
             }
             if batches == BATCHES_PER_VISIT {
-                queue.put_back(batch);
                 queue.owner = Owner::Engine;
                 break Next::AskEngine;
             }
             batches += 1;
+            if cipher.is_sent() {
+                queue.outbox.move_into(&mut cipher.batch, BATCH_BYTES);
+            }
             let record_bytes = queue.pace.record_bytes();
-            let send = || self.send_batch(&mut cipher, batch, say_goodbye, record_bytes);
+            let send = || self.send_batch(&mut cipher, say_goodbye, record_bytes);
             let sent = MutexGuard::unlocked(&mut queue, send);
             if queue.owner == Owner::Gone {
                 break Next::Nothing;
             }
             match sent {
                 Ok(Some(plain)) => {
-                    if queue.pace.note_left(plain, clock::now()) {
+                    // A little took no time.
+                    let now = if plain < RECORD_BYTES_MAX { now } else { clock::now() };
+                    if queue.pace.note_left(plain, now) {
                         self.follow_pace(&mut queue);
                     }
                     if queue.owner == Owner::Gone {
@@ -263,7 +266,7 @@ impl Link {
     /// Whether nothing waits to be sent. A link that is over is not quiet: the engine will take it away.
     pub(crate) fn is_quiet(&self) -> bool {
         let queue = self.queue.lock();
-        queue.owner == Owner::Nobody && queue.parts.is_empty() && !queue.hang_up
+        queue.owner == Owner::Nobody && queue.outbox.is_empty() && !queue.hang_up
     }
 
     /// What the protocol may hand over at first.
@@ -276,43 +279,26 @@ impl Link {
     fn send_batch(
         &self,
         cipher: &mut Cipher,
-        batch: Vec<Bytes>,
         say_goodbye: bool,
         record_bytes: usize,
     ) -> Result<Option<usize>> {
         if cipher.is_sent() {
-            cipher.buffer = self.encrypt(&batch, say_goodbye, record_bytes)?;
+            cipher.plain = cipher.batch.len();
+            cipher.buffer = self.encrypt(&cipher.batch, say_goodbye, record_bytes)?;
             cipher.at = 0;
             cipher.goodbye |= say_goodbye;
-            cipher.plain = batch.iter().map(Bytes::len).sum();
+            cipher.batch.clear();
         }
         self.send(cipher)
     }
 
     /// Encrypts in even records, at most 16 KiB per hold of the lock.
-    fn encrypt(&self, batch: &[Bytes], say_goodbye: bool, record_bytes: usize) -> Result<Vec<u8>> {
-        let total: usize = batch.iter().map(Bytes::len).sum();
+    fn encrypt(&self, batch: &Outbox, say_goodbye: bool, record_bytes: usize) -> Result<Vec<u8>> {
+        let total = batch.len();
         let size = total.div_ceil(total.div_ceil(record_bytes).max(1)).max(1);
-        let mut pieces: Vec<&[u8]> = Vec::new();
-        let mut gathered = 0;
         let mut tls = self.tls.lock();
         tls.lend_output(SPARE.take());
-        for part in batch {
-            let mut rest: &[u8] = part;
-            while !rest.is_empty() {
-                let (next, tail) = rest.split_at(rest.len().min(size - gathered));
-                pieces.push(next);
-                gathered += next.len();
-                rest = tail;
-                if gathered == size {
-                    tls.write(&pieces)?;
-                    pieces.clear();
-                    gathered = 0;
-                    MutexGuard::bump(&mut tls);
-                }
-            }
-        }
-        tls.write(&pieces)?;
+        encrypt_records(&mut tls, batch, size)?;
         if say_goodbye {
             tls.shutdown();
         }
@@ -414,6 +400,32 @@ impl Link {
     }
 }
 
+/// Encrypts in even records of this size, one per hold of the lock.
+fn encrypt_records(tls: &mut MutexGuard<'_, TlsLink>, batch: &Outbox, size: usize) -> Result<()> {
+    let mut pieces: Vec<&[u8]> = Vec::new();
+    let mut gathered = 0;
+    for mut rest in batch.slices() {
+        if pieces.is_empty() && rest.len() == size {
+            // Most batches are one small message.
+            tls.write(&[rest])?;
+            continue;
+        }
+        while !rest.is_empty() {
+            let (next, tail) = rest.split_at(rest.len().min(size - gathered));
+            pieces.push(next);
+            gathered += next.len();
+            rest = tail;
+            if gathered == size {
+                tls.write(&pieces)?;
+                pieces.clear();
+                gathered = 0;
+                MutexGuard::bump(tls);
+            }
+        }
+    }
+    tls.write(&pieces)
+}
+
 /// Decrypts all that was fed; true when the peer said goodbye.
 fn decrypt(tls: &mut MutexGuard<'_, TlsLink>, plain: &mut BytesMut, fed: usize) -> Result<bool> {
     let room = fed.clamp(1024, RECORD_BYTES_MAX);
@@ -453,10 +465,10 @@ impl Cipher {
 impl Queue {
     /// Why this one need not flush, if so.
     fn refuse(&mut self, by: By, now: Instant) -> Option<Next> {
-        let is_empty = self.parts.is_empty() && !self.hang_up;
+        let is_empty = self.outbox.is_empty() && !self.hang_up;
         match (self.owner, by) {
             (Owner::Nobody, _) if is_empty => Some(Next::Nothing),
-            (Owner::Nobody, By::Caller) if self.bytes < BATCH_BYTES && !self.take_token(now) => {
+            (Owner::Nobody, By::Caller) if self.outbox.len() < BATCH_BYTES && !self.take_token(now) => {
                 self.owner = Owner::Engine;
                 Some(Next::AskEngine)
             }
@@ -476,27 +488,6 @@ impl Queue {
         has_token
     }
 
-    fn take_batch(&mut self) -> Vec<Bytes> {
-        let mut batch = Vec::new();
-        let mut room = BATCH_BYTES;
-        while room > 0 {
-            let Some(mut part) = self.parts.pop_front() else { break };
-            if part.len() > room {
-                let rest = part.split_off(room);
-                self.parts.push_front(rest);
-            }
-            room -= part.len();
-            batch.push(part);
-        }
-        self.bytes -= BATCH_BYTES - room;
-        batch
-    }
-
-    fn put_back(&mut self, batch: Vec<Bytes>) {
-        self.bytes += batch.iter().map(Bytes::len).sum::<usize>();
-        batch.into_iter().rev().for_each(|part| self.parts.push_front(part));
-    }
-
     /// All is sent.
     fn stop(&mut self, after_goodbye: bool) -> Next {
         if after_goodbye {
@@ -509,7 +500,6 @@ impl Queue {
 
     fn end(&mut self) {
         self.owner = Owner::Gone;
-        self.parts.clear();
-        self.bytes = 0;
+        self.outbox.clear();
     }
 }

@@ -31,6 +31,7 @@ mod link;
 mod local_pair;
 mod log;
 mod object;
+mod outbox;
 mod pace;
 mod presence;
 mod reading;
@@ -276,7 +277,7 @@ impl Engine {
             if let Some((link, session, bell)) = self.take_seat(&mut shard, &place, now) {
                 drop(shard);
                 self.carry_out_own(batch, now);
-                match self.sit(&link, session, &bell, until, &mut attempt) {
+                match self.sit(&link, session, &bell, until, now, &mut attempt) {
                     Sat::Answer(result) => return result,
                     Sat::Left => continue,
                 }
@@ -374,7 +375,9 @@ impl Engine {
     /// Does what the shard lock forbids: wakes those who wait, hands work out, and sends.
     fn carry_out(self: &Arc<Self>, mut batch: Batch, by: By, mut now: Instant) {
         for round in 0.. {
-            self.announce(&mut batch);
+            if batch.has_news() {
+                self.announce(&mut batch);
+            }
             let links = batch.take_links();
             let mut grants = Vec::new();
             for link in links {

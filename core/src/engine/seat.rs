@@ -185,8 +185,8 @@ impl Link {
 }
 
 /// Waits until the link is readable, the bell rings, or the time is over; reads.
-fn wait_and_read(link: &Link, bell: &Bell, until: Instant) -> Received {
-    let left = until.since(clock::now());
+fn wait_and_read(link: &Link, bell: &Bell, until: Instant, now: Instant) -> Received {
+    let left = until.since(now);
     let Ok(kick) = bell.descriptor() else { return Received::Nothing };
     let (is_readable, is_rung) = descriptor::wait_for_either(link.as_fd(), kick, left);
     if is_rung {
@@ -206,11 +206,13 @@ impl Engine {
         session: SessionId,
         bell: &Bell,
         until: Instant,
+        now: Instant,
         attempt: &mut impl FnMut(&mut Shard, Instant, &mut Batch) -> Option<Result<R>>,
     ) -> Sat<R> {
         link.disarm(self);
+        let mut now = now;
         loop {
-            let (bytes, end) = match wait_and_read(link, bell, until) {
+            let (bytes, end) = match wait_and_read(link, bell, until, now) {
                 Received::Nothing => (Bytes::new(), None),
                 Received::Bytes { bytes, .. } => (bytes, None),
                 Received::Ended { bytes, why } => (bytes, Some(why)),
@@ -218,7 +220,7 @@ impl Engine {
             let mut batch = Batch::default();
             let mut shard = self.shard.lock();
             bell.end_polling();
-            let now = clock::now();
+            now = clock::now();
             shard.advance(now, &mut batch);
             if !bytes.is_empty() {
                 shard.input(now, Input::Bytes { link: link.id, bytes }, &mut batch);

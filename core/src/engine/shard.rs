@@ -98,6 +98,8 @@ pub(crate) struct ObjectWork {
 /// What has to be done after the shard lock is free.
 #[derive(Default)]
 pub(crate) struct Batch {
+    /// The one link that most batches have.
+    link: Option<Arc<Link>>,
     links: Vec<Arc<Link>>,
     /// Of `links`, once they are many.
     touched: BTreeSet<LinkId>,
@@ -115,13 +117,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// Whether a waiting thread has to let go of the lock before it sleeps.
     pub(crate) fn is_empty(&self) -> bool {
-        self.links.is_empty()
-            && self.bells.is_empty()
-            && self.commands.is_empty()
-            && self.calls.is_empty()
-            && self.objects.is_empty()
-            && self.lines.is_empty()
-            && !self.has_events
+        self.link.is_none() && !self.has_news()
     }
 
     /// Whether something happened for somebody else than the owner of this bell.
@@ -134,6 +130,11 @@ impl Batch {
 
     /// Notes once that there is something to send. A few links are compared, many are looked up.
     pub(super) fn touch(&mut self, link: &Arc<Link>) {
+        match &self.link {
+            None => return self.link = Some(Arc::clone(link)),
+            Some(known) if Arc::ptr_eq(known, link) => return,
+            Some(_) => {}
+        }
         if self.links.len() < LINKS_COMPARED {
             if self.links.iter().any(|known| Arc::ptr_eq(known, link)) {
                 return;
@@ -150,9 +151,19 @@ impl Batch {
     }
 
     /// The links to flush; from here on they are noted anew.
-    pub(super) fn take_links(&mut self) -> Vec<Arc<Link>> {
+    pub(super) fn take_links(&mut self) -> impl Iterator<Item = Arc<Link>> + use<> {
         self.touched.clear();
-        std::mem::take(&mut self.links)
+        self.link.take().into_iter().chain(std::mem::take(&mut self.links))
+    }
+
+    /// Whether there is anything to tell but to the links.
+    pub(super) fn has_news(&self) -> bool {
+        !(self.bells.is_empty()
+            && self.commands.is_empty()
+            && self.calls.is_empty()
+            && self.objects.is_empty()
+            && self.lines.is_empty()
+            && !self.has_events)
     }
 }
 
@@ -161,7 +172,7 @@ pub(crate) struct Shard {
     pub(crate) node: Node,
     alarm: NodeAlarm,
     wake: Instant,
-    pub(crate) links: HashMap<LinkId, Arc<Link>>,
+    pub(crate) links: BTreeMap<LinkId, Arc<Link>>,
     pub(crate) hubs: BTreeMap<SessionId, Hub>,
     pub(crate) connecting: BTreeMap<ConnectorId, Connecting>,
     pub(crate) accepted: VecDeque<SessionId>,
@@ -172,7 +183,7 @@ pub(crate) struct Shard {
     events_max: usize,
     /// Bytes of requests of one session that may wait for their handlers.
     pub(super) waiting_bytes_max: u64,
-    pub(crate) services: HashMap<String, Arc<Service>>,
+    pub(crate) services: BTreeMap<String, Arc<Service>>,
     pub(crate) kinds: HashMap<String, Arc<KindCallbacks>>,
     pub(crate) payloads: BTreeMap<(SessionId, ObjectId), SharedPayload>,
     pub(crate) running: BTreeMap<(SessionId, ChannelId), Arc<Running>>,
@@ -208,7 +219,7 @@ impl Shard {
             node,
             alarm,
             wake: Instant::NEVER,
-            links: HashMap::new(),
+            links: BTreeMap::new(),
             hubs: BTreeMap::new(),
             connecting: BTreeMap::new(),
             accepted: VecDeque::new(),
@@ -218,7 +229,7 @@ impl Shard {
             event_bell,
             events_max,
             waiting_bytes_max,
-            services: HashMap::new(),
+            services: BTreeMap::new(),
             kinds: HashMap::new(),
             payloads: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -243,7 +254,7 @@ impl Shard {
     }
 
     /// The node is not driven any more. Answers its links, to be dropped without the lock.
-    pub(super) fn leave(&mut self) -> HashMap<LinkId, Arc<Link>> {
+    pub(super) fn leave(&mut self) -> BTreeMap<LinkId, Arc<Link>> {
         self.alarm.leave();
         std::mem::take(&mut self.links)
     }

@@ -10,7 +10,7 @@ use super::bridge::Bridge;
 use super::dial::Connecting;
 use super::handshake::Handshake;
 use super::link::Link;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -41,14 +41,14 @@ impl AsRawFd for Source {
 
 /// See the module.
 pub(super) struct Sources {
-    by_token: HashMap<usize, (Arc<Engine>, Source)>,
+    by_token: BTreeMap<usize, (Arc<Engine>, Source)>,
     by_node: BTreeSet<(NodeNumber, usize)>,
     next_token: usize,
 }
 
 impl Sources {
     pub(super) fn new(first_token: usize) -> Sources {
-        Sources { by_token: HashMap::new(), by_node: BTreeSet::new(), next_token: first_token }
+        Sources { by_token: BTreeMap::new(), by_node: BTreeSet::new(), next_token: first_token }
     }
 
     /// A fresh token, for a source that is registered at once.

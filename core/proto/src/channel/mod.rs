@@ -191,9 +191,8 @@ impl Channel {
         if self.header.is_some() || self.opened_here {
             return Ok(false);
         }
-        let mut front = [0; 8];
-        let filled = self.receive.peek(&mut front);
-        match Header::peek_len(&front[..filled])? {
+        let mut joined = [0; 8];
+        match Header::peek_len(self.receive.front(&mut joined))? {
             Some(len) if len <= HEADER_BYTES_MAX && self.receive.available() >= len as u64 => {
                 self.header = Some(Header::decode(self.receive.take(len))?);
                 Ok(true)
@@ -214,9 +213,8 @@ impl Channel {
 
     /// Length of the prefix and of the message that is next, once its prefix is there.
     fn next_message(&self) -> Result<Option<(u64, u64)>> {
-        let mut front = [0; MESSAGE_PREFIX_BYTES_MAX as usize];
-        let filled = self.receive.peek(&mut front);
-        match peek_varint(&front[..filled]) {
+        let mut joined = [0; MESSAGE_PREFIX_BYTES_MAX as usize];
+        match peek_varint(self.receive.front(&mut joined)) {
             None => Ok(None),
             Some((len, prefix)) if len <= self.message_bytes_max => Ok(Some((prefix as u64, len))),
             Some((len, _)) => Err(Error::new(
@@ -274,6 +272,12 @@ impl Channel {
     /// Raises the credit limit as far as the window and the budget allow; answers whose turn for the message
     /// slot it is when this channel gave it back.
     pub fn settle_receiving(&mut self, budget: &mut Budget) -> Option<ChannelId> {
+        if self.receive.is_complete() && self.receive_charge == 0 && self.message_in.is_none() {
+            let waits = self.receive.available() > 0;
+            if !waits || self.is_bytes() || self.has_whole_message() {
+                return None;
+            }
+        }
         let mut next = None;
         if self.receive.is_complete()
             && self.receive.available() > 0

@@ -262,8 +262,20 @@ impl ReceiveHalf {
         self.discard
     }
 
-    /// Copies up to `front.len()` bytes that can be taken, without taking them; returns how many.
-    pub fn peek(&self, front: &mut [u8]) -> usize {
+    /// The first bytes that can be taken, without taking them: at least as many as `joined` has room for, where they
+    /// are there. Those that lie in several pieces are copied into it.
+    pub fn front<'a>(&'a self, joined: &'a mut [u8]) -> &'a [u8] {
+        match self.ready.front() {
+            Some(piece) if piece.len() >= joined.len() => piece,
+            None => &self.tail,
+            Some(_) => {
+                let filled = self.peek(joined);
+                &joined[..filled]
+            }
+        }
+    }
+
+    fn peek(&self, front: &mut [u8]) -> usize {
         let mut filled = 0;
         let tail: &[u8] = &self.tail;
         for piece in self.ready.iter().map(|piece| &piece[..]).chain([tail]) {

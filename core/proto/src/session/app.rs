@@ -6,6 +6,7 @@ use crate::channel::Channel;
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
 use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, SessionEvent};
+use crate::limits::SLICE_BYTES_MIN;
 use crate::options::{CallOptions, ChannelOptions, check_text};
 use crate::time::Instant;
 use crate::wire::codec::varint_len;
@@ -45,8 +46,9 @@ impl Session {
         self.check_peer_takes("open a channel")?;
         check_text("channel name", &options.name)?;
         let purpose = if options.bytes { Purpose::Bytes } else { Purpose::Messages };
-        let id =
-            self.streams.open(Header { purpose, bulk: options.bulk, stored: false, name: options.name })?;
+        let id = self
+            .streams
+            .open(Header { purpose, bulk: options.bulk, stored: false, name: options.name }, 0)?;
         self.streams.touch(id);
         Ok(id)
     }
@@ -201,7 +203,8 @@ impl Session {
         if !self.streams.has_room_for_new(header.encoded_len() as u64 + whole) {
             return Err(Error::new(Code::Again, format!("call {service}: no room for {len} bytes")));
         }
-        let id = self.streams.open(header)?;
+        let expected = if whole < SLICE_BYTES_MIN as u64 { whole as usize } else { 0 };
+        let id = self.streams.open(header, expected)?;
         self.streams.make_room(id, whole);
         if let Some(channel) = self.streams.get_mut(id) {
             channel.write_message(request);
@@ -216,10 +219,13 @@ impl Session {
     /// forgotten.
     pub(crate) fn take_reply(&mut self, id: ChannelId, parts: &mut Vec<Bytes>) -> Result<bool> {
         let end = loop {
+            if self.channel_mut(id)?.receive.is_at_end() {
+                self.calls.settle(id, Outcome::Reply);
+                break Ok(true);
+            }
             match self.receive(id, usize::MAX) {
                 Ok(Some(part)) => parts.push(part),
                 Ok(None) => return Ok(false),
-                Err(error) if error.code == Code::End => break Ok(true),
                 Err(error) => break Err(error),
             }
         };

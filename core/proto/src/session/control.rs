@@ -165,6 +165,9 @@ impl Session {
 
     /// Touches that are held renew what this end may believe.
     pub(super) fn settle_touches(&mut self, now: Instant) {
+        if !self.owned.has_touches() {
+            return;
+        }
         let held = self.streams.get(CONTROL).map_or(0, |control| control.send.kept());
         for (object, kind) in self.owned.on_held(now, held) {
             self.event(SessionEvent::ObjectAttached { object, kind });

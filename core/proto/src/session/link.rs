@@ -49,6 +49,11 @@ pub(crate) struct Pace {
     pub(crate) ttl: Duration,
 }
 
+/// A span as it is added to an instant; so much that it is worth to do it in one number.
+fn nanos(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000_000).saturating_add(span.subsec_nanos().into())
+}
+
 /// How a link retires (L3).
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Retirement {
@@ -304,12 +309,16 @@ impl Link {
 
     /// When something is due next.
     pub(crate) fn next_deadline(&self, pace: Pace) -> Instant {
-        let suspicion = match self.suspicion {
-            Suspicion::None => self.last_record + self.suspect_after(pace),
-            Suspicion::Suspect => self.last_record + (pace.beat * 3).max(self.suspect_after(pace)),
-            Suspicion::Silent => self.last_record + pace.ttl,
+        let (beat, ttl) = (nanos(pace.beat), nanos(pace.ttl));
+        let suspect_after =
+            (beat.saturating_mul(3) / 2).max(nanos(self.round_trip.unwrap_or_default()).saturating_mul(3));
+        let silence = match self.suspicion {
+            Suspicion::None => suspect_after,
+            Suspicion::Suspect => beat.saturating_mul(3).max(suspect_after),
+            Suspicion::Silent => ttl,
         };
-        let mut next = suspicion;
+        let after = |since: Instant, span: u64| Instant(since.0.saturating_add(span));
+        let mut next = after(self.last_record, silence);
         // A full link is looked at again when it has room.
         if self.has_room_for_link_frames() {
             next = next.min(self.next_beat).min(self.lack_due.unwrap_or(Instant::NEVER));
@@ -321,7 +330,7 @@ impl Link {
             next = next.min(self.attached_at + RENEW_AFTER);
         }
         if !self.mute {
-            next = next.min(self.echoed_at + Link::mute_after(pace));
+            next = next.min(after(self.echoed_at, beat.saturating_mul(3).max(ttl / 2)));
         }
         next
     }

@@ -57,6 +57,11 @@ impl Owned {
         }
     }
 
+    /// Whether touches are on their way.
+    pub(super) fn has_touches(&self) -> bool {
+        !self.touches.is_empty()
+    }
+
     /// Channel 0 is held up to here. Answers objects that can be announced now, with their kinds.
     pub(super) fn on_held(&mut self, now: Instant, held: u64) -> Vec<(ObjectId, String)> {
         let mut announced = Vec::new();

@@ -129,7 +129,8 @@ impl Streams {
     // ---- opening and closing ----
 
     /// Opens a channel with this header. `touch` it when what goes with the header is written.
-    pub(crate) fn open(&mut self, header: Header) -> Result<ChannelId> {
+    /// `expected` bytes of small pieces will follow the header at once.
+    pub(crate) fn open(&mut self, header: Header, expected: usize) -> Result<ChannelId> {
         if self.opened_here >= self.may_open || self.open_here >= self.mine.channels_max {
             self.open_wanted = true;
             let what = format!("open channel \"{}\": {} of this end are open", header.name, self.open_here);
@@ -139,6 +140,7 @@ impl Streams {
         self.open_here += 1;
         let id = Streams::id_at(self.opened_here, self.is_arbiter);
         let mut channel = Channel::new(id, true, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
+        channel.send.reserve(header.encoded_len() + expected);
         channel.send.write_with(|tail| header.encode(tail));
         channel.header = Some(header);
         self.channels.insert(id, Box::new(channel));

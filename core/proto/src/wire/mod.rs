@@ -205,6 +205,13 @@ impl Frame {
 
     /// Appends the frame to `to`, data included.
     pub fn encode(&self, to: &mut BytesMut) {
+        // Of these there are many.
+        match *self {
+            Frame::Lack { count } => return put_numbers(to, LACK, &[count]),
+            Frame::Credit { channel, limit } => return put_numbers(to, CREDIT, &[channel.0, limit]),
+            Frame::End { channel, size } => return put_numbers(to, END, &[channel.0, size]),
+            _ => {}
+        }
         let mut body = BytesMut::new();
         self.encode_body(&mut body);
         to.put_u8(self.kind());
@@ -334,6 +341,13 @@ impl Frame {
         from.end(frame.name())?;
         Ok(Some(frame))
     }
+}
+
+/// A whole frame whose body is integers.
+fn put_numbers(to: &mut BytesMut, kind: u8, numbers: &[u64]) {
+    to.put_u8(kind);
+    put_varint(to, numbers.iter().map(|&number| varint_len(number) as u64).sum());
+    put_all(to, numbers);
 }
 
 fn put_all(to: &mut BytesMut, numbers: &[u64]) {
