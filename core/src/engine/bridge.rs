@@ -110,7 +110,7 @@ impl Bridge {
         if self.outbound.is_empty() {
             buffer.clear();
             buffer.reserve(PIECE_BYTES);
-            match descriptor::receive(self.socket.as_fd(), buffer) {
+            match descriptor::receive(self.socket.as_fd(), buffer, false) {
                 Ok(0) => return self.end_of_file(engine),
                 Ok(_) => self.outbound = Bytes::copy_from_slice(buffer),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Step::Progress,

@@ -112,11 +112,13 @@ pub(crate) fn borrow<T: AsRawFd>(source: &T) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(source.as_raw_fd()) }
 }
 
-/// Receives into the unused capacity of `into`, which std can do only after zeroing it. 0 is the end.
-pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut Vec<u8>) -> io::Result<usize> {
+/// Receives into the unused capacity of `into`, which std can do only after zeroing it. 0 is the end. With `may_wait`
+/// a socket that blocks is waited for, as long as its own time-out says.
+pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut Vec<u8>, may_wait: bool) -> io::Result<usize> {
+    let flags = if may_wait { 0 } else { libc::MSG_DONTWAIT };
     let room = into.spare_capacity_mut();
     // SAFETY: the pointer and length are those of memory that we hold exclusively during the call.
-    let result = unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), 0) };
+    let result = unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) };
     let Ok(size) = usize::try_from(result) else { return Err(io::Error::last_os_error()) };
     // SAFETY: the system wrote `size` bytes, no more than the spare capacity, right behind the old length.
     unsafe { into.set_len(into.len() + size) };
@@ -155,6 +157,8 @@ pub(crate) fn watch(
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// For `send`: a full socket is an error, whether it blocks or not, and so is a peer that is gone.
+pub(crate) const NO_WAIT: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// For `send`: a peer that is gone is an error and no SIGPIPE.
 pub(crate) const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
 
@@ -307,9 +311,9 @@ mod tests {
         let mut buffer = Vec::with_capacity(64);
         buffer.extend_from_slice(b"kept ");
         left.write_all(b"data").unwrap();
-        assert_eq!(receive(right.as_fd(), &mut buffer).unwrap(), 4);
+        assert_eq!(receive(right.as_fd(), &mut buffer, false).unwrap(), 4);
         assert_eq!(buffer, b"kept data");
         drop(left);
-        assert_eq!(receive(right.as_fd(), &mut buffer).unwrap(), 0);
+        assert_eq!(receive(right.as_fd(), &mut buffer, false).unwrap(), 0);
     }
 }

@@ -8,6 +8,7 @@ use super::command::Command;
 use super::driver::{Driver, Timer};
 use super::event::{LogLevel, NodeEvent};
 use super::link::{Link, empty};
+use super::seat::SLICE;
 use super::sources::Source;
 use super::workers::Task;
 use super::{Engine, clock, descriptor};
@@ -107,7 +108,7 @@ impl Handshake {
                 (HandshakeState::InProgress, true) => {}
             }
             empty(cipher);
-            match descriptor::receive(self.socket.as_fd(), cipher) {
+            match descriptor::receive(self.socket.as_fd(), cipher, false) {
                 Ok(0) => self.tls.feed_end(),
                 Ok(_) => self.tls.feed(cipher),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Wait),
@@ -239,6 +240,11 @@ impl Driver {
         let Handshake { socket, tls, with, .. } = *handshake;
         let fd = socket.as_raw_fd();
         let id = LinkId(token as u64);
+        // A caller that reads the link itself waits in the receive; everybody else says that they do not wait.
+        let blocks = socket.set_nonblocking(false).and_then(|()| socket.set_read_timeout(Some(SLICE)));
+        if let Err(error) = blocks {
+            engine.log(LogLevel::Error, || format!("set up the link with {with}: {error}"));
+        }
         let link = Arc::new(Link::new(id, with, socket, tls, engine.beat(), clock::now()));
         // Watching for room is only worth its wake-ups while the socket is full.
         if let Err(error) =

@@ -20,7 +20,7 @@ use clerver_proto::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use std::cell::Cell;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -96,6 +96,17 @@ pub(crate) struct Flushed {
     pub(crate) next: Next,
 }
 
+/// How to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receive {
+    /// Not at all: only what TLS has already.
+    Nothing,
+    /// What is there.
+    Now,
+    /// What is there, or comes soon.
+    Waiting,
+}
+
 /// Result of one receive.
 #[derive(Debug)]
 pub(crate) enum Received {
@@ -166,7 +177,7 @@ impl AsFd for Link {
 }
 
 impl Link {
-    /// A link whose handshake is done; `socket` does not block.
+    /// A link whose handshake is done; `socket` blocks for `SLICE`, for those who ask for it.
     pub(crate) fn new(
         id: LinkId,
         with: String,
@@ -307,7 +318,9 @@ impl Link {
 
     fn send(&self, cipher: &mut Cipher) -> Result<Option<usize>> {
         while !cipher.is_sent() {
-            match (&self.socket).write(&cipher.buffer[cipher.at..]) {
+            match SockRef::from(&self.socket)
+                .send_with_flags(&cipher.buffer[cipher.at..], descriptor::NO_WAIT)
+            {
                 Ok(0) => return Err(self.failed(&ErrorKind::WriteZero.into())),
                 Ok(size) => cipher.at += size,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -324,13 +337,12 @@ impl Link {
         Error::new(Code::LinkFailed, format!("link with {}: {error}", self.with))
     }
 
-    /// One receive and its decryption; `cipher` is a buffer for it, `plain` collects. Only by
-    /// whoever has the seat. Without `receive`, only what TLS already has.
-    pub(crate) fn receive(&self, cipher: &mut Vec<u8>, plain: &mut BytesMut, receive: bool) -> Received {
+    /// One receive and its decryption; `cipher` is a buffer for it, `plain` collects. Only by whoever has the seat.
+    pub(crate) fn receive(&self, cipher: &mut Vec<u8>, plain: &mut BytesMut, how: Receive) -> Received {
         let mut more = false;
         empty(cipher);
-        if receive {
-            match descriptor::receive(self.socket.as_fd(), cipher) {
+        if how != Receive::Nothing {
+            match descriptor::receive(self.socket.as_fd(), cipher, how == Receive::Waiting) {
                 Ok(size) => more = size > 0 && cipher.len() == cipher.capacity(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Received::Nothing,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
@@ -341,7 +353,7 @@ impl Link {
         }
         let size = cipher.len();
         let mut tls = self.tls.lock();
-        if receive && size == 0 {
+        if how != Receive::Nothing && size == 0 {
             tls.feed_end();
         } else {
             tls.feed_lent(std::mem::take(cipher));
@@ -365,7 +377,7 @@ impl Link {
         let Some(_owner) = self.cipher.try_lock().filter(|cipher| cipher.is_sent()) else { return };
         let words = self.tls.lock().take_output();
         // They help the peer's log and nothing else.
-        let _ = (&self.socket).write(&words);
+        let _ = SockRef::from(&self.socket).send_with_flags(&words, descriptor::NO_WAIT);
     }
 
     /// Nothing more is sent or queued.
@@ -388,7 +400,7 @@ impl Link {
     pub(crate) fn discard(&self, buffer: &mut Vec<u8>) -> Discarded {
         for _ in 0..BATCHES_PER_VISIT {
             empty(buffer);
-            match descriptor::receive(self.socket.as_fd(), buffer) {
+            match descriptor::receive(self.socket.as_fd(), buffer, false) {
                 Ok(0) => return Discarded::End,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Discarded::All,

@@ -274,10 +274,10 @@ impl Engine {
                 continue;
             }
             let place = place();
-            if let Some((link, session, bell)) = self.take_seat(&mut shard, &place, now) {
+            if let Some((link, wanted, bell)) = self.take_seat(&mut shard, &place, now) {
                 drop(shard);
                 self.carry_out_own(batch, now);
-                match self.sit(&link, session, &bell, until, now, &mut attempt) {
+                match self.sit(&link, wanted, &bell, until, now, &mut attempt) {
                     Sat::Answer(result) => return result,
                     Sat::Left => continue,
                 }
@@ -328,7 +328,7 @@ impl Engine {
         shard: &mut Shard,
         place: &Place,
         now: Instant,
-    ) -> Option<(Arc<Link>, SessionId, Bell)> {
+    ) -> Option<(Arc<Link>, (SessionId, Ready), Bell)> {
         let Place::Channel(session, ready) = *place else { return None };
         if self.settings.caller_driven || !self.settings.callers_read {
             return None;
@@ -340,7 +340,7 @@ impl Engine {
         let link = Arc::clone(shard.lone_link(session).filter(|link| link.seat.take(now))?);
         shard.put_up(session, ready, &bell);
         bell.begin_polling();
-        Some((link, session, bell))
+        Some((link, (session, ready), bell))
     }
 
     /// As `carry_out`, on the thread whose change it was.

@@ -1,7 +1,7 @@
 //! The receiving side of links: socket, TLS, protocol, in that order and each with its own lock.
 
 use super::driver::Driver;
-use super::link::{Link, Received};
+use super::link::{Link, Receive, Received};
 use super::sources::Source;
 use super::{Engine, clock};
 use clerver_proto::error::Error;
@@ -26,7 +26,7 @@ impl Driver {
 
     fn read_seated(&mut self, engine: &Arc<Engine>, link: &Link, token: usize, reads: usize, is_ended: bool) {
         for _ in 0..reads {
-            match link.receive(&mut self.cipher, &mut self.plain, true) {
+            match link.receive(&mut self.cipher, &mut self.plain, Receive::Now) {
                 Received::Nothing => return,
                 Received::Bytes { bytes, more } => {
                     engine.received(link.id, bytes);
@@ -48,7 +48,7 @@ impl Driver {
     pub(super) fn read_first(&mut self, engine: &Arc<Engine>, token: usize) {
         let Some(Source::Link(link)) = self.sources.get(token) else { return };
         let link = Arc::clone(link);
-        match link.receive(&mut self.cipher, &mut self.plain, false) {
+        match link.receive(&mut self.cipher, &mut self.plain, Receive::Nothing) {
             Received::Nothing => {}
             Received::Bytes { bytes, .. } => engine.received(link.id, bytes),
             Received::Ended { bytes, why } => return self.end_first(engine, token, &link, bytes, why),

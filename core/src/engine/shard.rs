@@ -261,13 +261,18 @@ impl Shard {
 
     /// Something happened in the world.
     pub(crate) fn input(&mut self, now: Instant, input: Input, batch: &mut Batch) {
+        self.input_undrained(now, input, batch);
+        self.drain(now, batch);
+    }
+
+    /// As `input`; a command that only takes may follow, and then the drain.
+    pub(super) fn input_undrained(&mut self, now: Instant, input: Input, batch: &mut Batch) {
         if self.is_broken {
             return;
         }
         if let Err(error) = self.node.handle(now, input) {
             batch.lines.push((LogLevel::Error, format!("the protocol refused an input: {error}")));
         }
-        self.drain(now, batch);
     }
 
     /// Takes everything that the protocol has to say. Call it after every change.

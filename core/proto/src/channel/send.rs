@@ -320,6 +320,13 @@ impl SendHalf {
         }
     }
 
+    /// The peer holds END.
+    pub fn end_is_held(&mut self) {
+        if self.end != Delivery::Idle {
+            self.end = Delivery::Held;
+        }
+    }
+
     /// The link that carried this range is dead or suspect.
     pub fn on_lost(&mut self, range: Range<u64>) {
         if self.reset.is_some() || range.end <= self.kept {

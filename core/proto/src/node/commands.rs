@@ -32,6 +32,16 @@ impl Node {
     /// Begins a command on a session.
     pub(super) fn command(&mut self, now: Instant, id: SessionId) -> Result<&mut Session> {
         self.enter(now)?;
+        self.known(id)
+    }
+
+    /// Begins a command that only takes what came: nothing has to be said to the world before it.
+    fn taking(&mut self, now: Instant, id: SessionId) -> Result<&mut Session> {
+        self.enter_undrained(now);
+        self.known(id)
+    }
+
+    fn known(&mut self, id: SessionId) -> Result<&mut Session> {
         self.dirty.insert(id);
         self.sessions
             .get_mut(&id)
@@ -272,7 +282,7 @@ impl Node {
         channel: ChannelId,
         bytes_max: usize,
     ) -> Result<Option<Bytes>> {
-        self.command(now, session)?.receive(channel, bytes_max)
+        self.taking(now, session)?.receive(channel, bytes_max)
     }
 
     /// This end writes no more; what was written is still delivered.
@@ -360,7 +370,7 @@ impl Node {
         call: ChannelId,
         parts: &mut Vec<Bytes>,
     ) -> Result<bool> {
-        self.command(now, session)?.take_reply(call, parts)
+        self.taking(now, session)?.take_reply(call, parts)
     }
 
     /// The caller gives up.

@@ -3,7 +3,8 @@
 //! A [`Node`] has four kinds of method. *World*: [`Node::handle`] takes what happened outside. *Commands*:
 //! the typed methods are what the application asks for. *Drain*: [`Node::poll`] says what shall happen
 //! outside. *Questions* change nothing. The law: after every world input and every command, call `poll` until
-//! it answers `None`; otherwise the next one answers `NOT_DRAINED`. The instant of each call advances timers
+//! it answers `None`; otherwise the next one answers `NOT_DRAINED`. Only what takes (`channel_receive`,
+//! `call_take`) may come right behind the input that brought it. The instant of each call advances timers
 //! first (T1); it never goes back.
 //!
 //! This file keeps the maps and routes between links (`handshake`), pairs of nodes (`pair`), wishes to be
@@ -304,11 +305,16 @@ impl Node {
         if !self.drained {
             return Err(Error::new(Code::NotDrained, "the node was asked before it was drained"));
         }
+        self.enter_undrained(now);
+        Ok(())
+    }
+
+    /// As `enter`, for a call that may come before the drain.
+    fn enter_undrained(&mut self, now: Instant) {
         self.drained = false;
         self.wake_due = true;
         self.now = self.now.max(now);
         self.advance();
-        Ok(())
     }
 
     /// Acts on everything whose time has come.

@@ -27,6 +27,8 @@ pub(crate) enum Value {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sent {
     Data(ChannelId, Range<u64>),
+    /// The last bytes, and END with them.
+    Rest(ChannelId, Range<u64>),
     End(ChannelId),
     Value(Value),
 }

@@ -207,7 +207,10 @@ impl Session {
         if frame.is_counted()
             && let Some(link) = self.links.get_mut(id)
         {
-            let bytes = if let Frame::Data { bytes, .. } = &frame { bytes.len() as u64 } else { 0 };
+            let bytes = match &frame {
+                Frame::Data { bytes, .. } | Frame::Rest { bytes, .. } => bytes.len() as u64,
+                _ => 0,
+            };
             link.on_counted(now, bytes);
         }
         match frame {
@@ -224,7 +227,8 @@ impl Session {
             }
             Frame::Stop { channel, code } => self.streams.on_stop(channel, code)?,
             Frame::ChannelCredit { count } => self.streams.on_channel_credit(count),
-            Frame::Data { channel, offset, bytes } => self.streams.on_data(channel, offset, bytes)?,
+            Frame::Data { channel, offset, bytes } => self.streams.on_data(channel, offset, bytes, false)?,
+            Frame::Rest { channel, offset, bytes } => self.streams.on_data(channel, offset, bytes, true)?,
             Frame::End { channel, size } => self.streams.on_end(channel, size)?,
             Frame::Done { .. } | Frame::Hop { .. } | Frame::Rekey { .. } | Frame::Shard { .. } => {
                 self.not_built(id, frame.name());

@@ -318,11 +318,16 @@ impl Streams {
                 }
                 id
             }
+            Sent::Rest(id, range) => {
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.send.on_held(range);
+                    channel.send.end_is_held();
+                }
+                id
+            }
             Sent::End(id) => {
-                if let Some(channel) =
-                    self.channels.get_mut(id).filter(|channel| channel.send.end != Delivery::Idle)
-                {
-                    channel.send.end = Delivery::Held;
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.send.end_is_held();
                 }
                 id
             }
@@ -355,6 +360,13 @@ impl Streams {
                 }
                 self.touch(*id);
             }
+            Sent::Rest(id, range) => {
+                if let Some(channel) = self.channels.get_mut(*id) {
+                    channel.send.on_lost(range.clone());
+                    channel.send.end.lost();
+                }
+                self.touch(*id);
+            }
             Sent::End(id) => {
                 if let Some(channel) = self.channels.get_mut(*id) {
                     channel.send.end.lost();
@@ -381,17 +393,26 @@ impl Streams {
 
     // ---- what came ----
 
-    pub(crate) fn on_data(&mut self, id: ChannelId, offset: u64, bytes: Bytes) -> Result<()> {
+    /// DATA came, or with `is_rest` the last of it.
+    pub(crate) fn on_data(&mut self, id: ChannelId, offset: u64, bytes: Bytes, is_rest: bool) -> Result<()> {
         let Some(id) = self.find(id)? else {
             self.duplicate += bytes.len() as u64;
             return Ok(());
         };
         let Some(channel) = self.channels.get_mut(id) else { return Ok(()) };
-        let more = channel.receive.on_data(offset, bytes)?;
+        let size = offset.saturating_add(bytes.len() as u64);
+        let mut more = channel.receive.on_data(offset, bytes)?;
+        if is_rest && !channel.receive.is_final() {
+            channel.receive.on_end(size)?;
+            more = true;
+        }
         if more {
             self.changes.push_back(Change::Came(id));
         }
         self.settle_taken(id);
+        if is_rest {
+            self.retire_if_over(id);
+        }
         Ok(())
     }
 

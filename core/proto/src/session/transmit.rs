@@ -190,7 +190,7 @@ impl Session {
         }
     }
 
-    /// One DATA of the channel, and END behind its last byte; then back into its queue.
+    /// One DATA of the channel, with END behind its last byte (REST); then back into its queue.
     fn fill_channel(&mut self, link: &mut Link, id: ChannelId, batch: &mut Batch<'_>) {
         let room = batch.left();
         let Some(channel) = self.streams.get_mut(id) else { return };
@@ -200,10 +200,16 @@ impl Session {
         if let Some(range) = range {
             let len = (range.end - range.start) as usize;
             let before = batch.head.len();
-            Frame::encode_data_head(batch.head, id, range.start, len);
+            let is_rest = channel.send.end_is_due();
+            Frame::encode_data_head(batch.head, id, range.start, len, is_rest);
             batch.used += batch.head.len() - before + len;
             channel.send.slices(range.clone(), |slice| batch.slice(&slice));
-            link.push_in_flight(Sent::Data(id, range));
+            if is_rest {
+                channel.send.end = crate::channel::Delivery::InFlight;
+                link.push_in_flight(Sent::Rest(id, range));
+            } else {
+                link.push_in_flight(Sent::Data(id, range));
+            }
         }
         if channel.send.end_is_due() && batch.frame(&Frame::End { channel: id, size: channel.send.written() })
         {

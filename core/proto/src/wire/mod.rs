@@ -106,6 +106,8 @@ pub enum Frame {
     Data { channel: ChannelId, offset: u64, bytes: Bytes },
     /// The channel's direction ends at this size.
     End { channel: ChannelId, size: u64 },
+    /// The last bytes of a channel's direction: DATA, and END behind it.
+    Rest { channel: ChannelId, offset: u64, bytes: Bytes },
 }
 
 const NOTICE: u8 = 2;
@@ -130,6 +132,7 @@ const CHANNEL_CREDIT: u8 = 39;
 const DONE: u8 = 41;
 const DATA: u8 = 49;
 const END: u8 = 51;
+const REST: u8 = 53;
 
 /// Bytes that a DATA frame takes besides its data.
 pub fn data_overhead(channel: ChannelId, offset: u64, len: usize) -> usize {
@@ -172,7 +175,8 @@ impl Frame {
             CHANNEL_CREDIT => "CHANNEL_CREDIT",
             DONE => "DONE",
             DATA => "DATA",
-            _ => "END",
+            END => "END",
+            _ => "REST",
         }
     }
 
@@ -200,6 +204,7 @@ impl Frame {
             Frame::Done { .. } => DONE,
             Frame::Data { .. } => DATA,
             Frame::End { .. } => END,
+            Frame::Rest { .. } => REST,
         }
     }
 
@@ -270,7 +275,7 @@ impl Frame {
                 to.put_u16(*code);
             }
             Frame::Done { channel, offset } => put_all(to, &[channel.0, *offset]),
-            Frame::Data { channel, offset, bytes } => {
+            Frame::Data { channel, offset, bytes } | Frame::Rest { channel, offset, bytes } => {
                 put_all(to, &[channel.0, *offset]);
                 to.put_slice(bytes);
             }
@@ -278,9 +283,10 @@ impl Frame {
         }
     }
 
-    /// Appends what stands before the data of a DATA frame, so that the data itself can be sent as a slice.
-    pub fn encode_data_head(to: &mut BytesMut, channel: ChannelId, offset: u64, len: usize) {
-        to.put_u8(DATA);
+    /// Appends what stands before the data of a DATA frame, or of REST, so that the data itself can be sent as a
+    /// slice.
+    pub fn encode_data_head(to: &mut BytesMut, channel: ChannelId, offset: u64, len: usize, is_rest: bool) {
+        to.put_u8(if is_rest { REST } else { DATA });
         put_varint(to, (varint_len(channel.0) + varint_len(offset) + len) as u64);
         put_all(to, &[channel.0, offset]);
     }
@@ -333,7 +339,14 @@ impl Frame {
             STOP => Frame::Stop { channel: channel(&mut from)?, code: from.u16("code")? },
             CHANNEL_CREDIT => Frame::ChannelCredit { count: from.varint("count")? },
             DONE => Frame::Done { channel: channel(&mut from)?, offset: from.varint("offset")? },
-            DATA => decode_data(&mut from)?,
+            DATA => {
+                let (channel, offset, bytes) = decode_data(&mut from)?;
+                Frame::Data { channel, offset, bytes }
+            }
+            REST => {
+                let (channel, offset, bytes) = decode_data(&mut from)?;
+                Frame::Rest { channel, offset, bytes }
+            }
             END => Frame::End { channel: channel(&mut from)?, size: from.varint("size")? },
             unknown if unknown % 2 == 0 => return Ok(None),
             unknown => return Err(malformed(format!("type {unknown} is not known and must not be skipped"))),
@@ -396,13 +409,13 @@ fn decode_dead(from: &mut Reader) -> Result<Frame> {
     Ok(Frame::Dead { links })
 }
 
-fn decode_data(from: &mut Reader) -> Result<Frame> {
+fn decode_data(from: &mut Reader) -> Result<(ChannelId, u64, Bytes)> {
     let (channel, offset) = (channel(from)?, from.varint("offset")?);
     let bytes = from.rest();
     if bytes.is_empty() || bytes.len() > DATA_BYTES_MAX {
         return Err(malformed(format!("DATA has {} bytes, 1 to {DATA_BYTES_MAX} are allowed", bytes.len())));
     }
-    Ok(Frame::Data { channel, offset, bytes })
+    Ok((channel, offset, bytes))
 }
 
 fn put_table(to: &mut BytesMut, table: &Table) {
@@ -488,18 +501,23 @@ impl Decoder {
                 Frame::Lack { count }
             });
         }
-        if !matches!(kind, CREDIT | DATA | END) {
+        if !matches!(kind, CREDIT | DATA | END | REST) {
             return None;
         }
         let (channel, first) = peek_varint(body)?;
         let (number, second) = peek_varint(&body[first..])?;
         let (channel, size) = (ChannelId(channel), first + second);
-        if kind == DATA && (1..=DATA_BYTES_MAX).contains(&(len - size)) {
+        let is_data = matches!(kind, DATA | REST);
+        if is_data && (1..=DATA_BYTES_MAX).contains(&(len - size)) {
             self.ready.advance(size);
             let bytes = self.ready.split_to(len - size);
-            return Some(Frame::Data { channel, offset: number, bytes });
+            return Some(if kind == DATA {
+                Frame::Data { channel, offset: number, bytes }
+            } else {
+                Frame::Rest { channel, offset: number, bytes }
+            });
         }
-        if kind == DATA || size != len {
+        if is_data || size != len {
             return None;
         }
         self.ready.advance(len);

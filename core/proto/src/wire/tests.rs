@@ -97,6 +97,8 @@ fn frame() -> impl Strategy<Value = Frame> {
             offset,
             bytes
         }),
+        (channel.clone(), number.clone(), proptest::collection::vec(any::<u8>(), 1..50))
+            .prop_map(|(channel, offset, bytes)| Frame::Rest { channel, offset, bytes: bytes.into() }),
         (channel, number).prop_map(|(channel, size)| Frame::End { channel, size }),
     ]
 }
@@ -182,7 +184,7 @@ fn the_data_head_and_data_make_the_same_bytes_as_the_frame() {
     let mut whole = BytesMut::new();
     Frame::Data { channel, offset, bytes: bytes.clone() }.encode(&mut whole);
     let mut parts = BytesMut::new();
-    Frame::encode_data_head(&mut parts, channel, offset, bytes.len());
+    Frame::encode_data_head(&mut parts, channel, offset, bytes.len(), false);
     assert_eq!(parts.len(), data_overhead(channel, offset, bytes.len()));
     parts.put_slice(&bytes);
     assert_eq!(whole, parts);

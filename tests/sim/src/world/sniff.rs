@@ -56,7 +56,7 @@ impl World {
                 self.check.credit.granted(pid, session, *channel, *limit)?;
                 self.check_budget(pid, session)
             }
-            Frame::Data { channel, offset, bytes } => {
+            Frame::Data { channel, offset, bytes } | Frame::Rest { channel, offset, bytes } => {
                 self.check_within_credit(pid, session, *channel, offset + bytes.len() as u64)
             }
             _ => Ok(()),
@@ -110,6 +110,9 @@ fn describe(frame: &Frame) -> String {
     match frame {
         Frame::Data { channel, offset, bytes } => {
             format!("DATA channel {channel} offset {offset} + {}", bytes.len())
+        }
+        Frame::Rest { channel, offset, bytes } => {
+            format!("REST channel {channel} offset {offset} + {}", bytes.len())
         }
         Frame::Hello(hello) => {
             format!("HELLO {} link {} role {:?}", hello.node, hello.link_counter, hello.role)
