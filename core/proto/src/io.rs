@@ -13,7 +13,7 @@ use crate::id::{
 use crate::time::Instant;
 use crate::wire::Role;
 use crate::wire::header::Header;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +51,9 @@ pub enum Input {
     Bytes {
         /// From where.
         link: LinkId,
-        /// What; large pieces are kept as slices of it.
-        bytes: Bytes,
+        /// What; large pieces are kept as slices of it. Bytes that lie behind those of the call before are put together
+        /// with them without a copy.
+        bytes: BytesMut,
     },
     /// The link can take this many bytes more than granted before.
     Writable {

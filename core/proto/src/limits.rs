@@ -9,15 +9,16 @@ pub const VERSION_MIN: u16 = 1;
 /// See [`VERSION_MIN`].
 pub const VERSION_MAX: u16 = 1;
 
-/// Body of one frame; large enough for 64 KiB of data, or the table of 2,049 channels, and never more than a
+/// Body of one frame; large enough for 66 KiB of data, or the table of 2,049 channels, and never more than a
 /// receiver must buffer for a peer that is not proven yet.
 pub const FRAME_BYTES_MAX: usize = 72 * 1024;
 const _: () =
     assert!((2 * 1024 + 1) * 4 * 8 + 128 <= FRAME_BYTES_MAX, "the table of all channels fits a frame");
 /// Body of a frame on a link that is not attached; HELLO, REFUSE and small tables need far less.
 pub const FRAME_BYTES_MAX_BEFORE_HELLO: usize = 4 * 1024;
-/// Data carried by one DATA frame: one system call's worth.
-pub const DATA_BYTES_MAX: usize = 64 * 1024;
+/// Data carried by one DATA frame: one system call's worth. A message of 64 KiB fits with its length, so that its
+/// reader gets it in one piece.
+pub const DATA_BYTES_MAX: usize = 66 * 1024;
 /// Received data below this is copied, so that a small message never pins a large read buffer.
 pub const SLICE_BYTES_MIN: usize = 4 * 1024;
 /// Text in a frame (names, reasons).
@@ -52,8 +53,8 @@ pub const LACK_BYTES: u64 = 128 * 1024;
 pub const LACK_DELAY: Duration = Duration::from_millis(20);
 /// Stream and state frames in flight on one link; more waits for a LACK.
 pub const IN_FLIGHT_FRAMES_MAX: usize = 16 * 1024;
-/// Bytes handed out in one `Send`.
-pub const SEND_BYTES_MAX: usize = 64 * 1024;
+/// Bytes handed out in one `Send`: a whole DATA frame and the small ones before it.
+pub const SEND_BYTES_MAX: usize = 68 * 1024;
 /// Links are renewed after this time or number of records (L6).
 pub const RENEW_AFTER: Duration = Duration::from_secs(3600);
 /// See [`RENEW_AFTER`].

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// Encrypted and sent at once: one system call per 64 KiB, never one per record. A message of 64 KiB fits with what
 /// stands before it, or its last bytes would be a record and a system call of their own.
-const BATCH_BYTES: usize = 66 * 1024;
+const BATCH_BYTES: usize = 68 * 1024;
 /// Batches that one visit sends before it passes the link on.
 const BATCHES_PER_VISIT: usize = 4;
 /// Buffer for one receive.
@@ -111,11 +111,11 @@ pub(crate) enum Receive {
 #[derive(Debug)]
 pub(crate) enum Received {
     /// Plain bytes, perhaps none; `more` when the socket may have more already.
-    Bytes { bytes: Bytes, more: bool },
+    Bytes { bytes: BytesMut, more: bool },
     /// The socket has nothing now.
     Nothing,
     /// The link ended: the last bytes, and why.
-    Ended { bytes: Bytes, why: Error },
+    Ended { bytes: BytesMut, why: Error },
 }
 
 /// How much of what arrived was thrown away.
@@ -346,9 +346,9 @@ impl Link {
                 Ok(size) => more = size > 0 && cipher.len() == cipher.capacity(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Received::Nothing,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    return Received::Bytes { bytes: Bytes::new(), more: true };
+                    return Received::Bytes { bytes: BytesMut::new(), more: true };
                 }
-                Err(error) => return Received::Ended { bytes: Bytes::new(), why: self.failed(&error) },
+                Err(error) => return Received::Ended { bytes: BytesMut::new(), why: self.failed(&error) },
             }
         }
         let size = cipher.len();
@@ -358,10 +358,10 @@ impl Link {
         } else {
             tls.feed_lent(std::mem::take(cipher));
         }
-        let result = decrypt(&mut tls, plain, size);
+        let result = decrypt(&mut tls, plain);
         *cipher = tls.take_spent();
         drop(tls);
-        let bytes = plain.split().freeze();
+        let bytes = plain.split();
         match result {
             Ok(true) => {
                 let what = format!("link with {}: the peer closed it", self.with);
@@ -439,17 +439,16 @@ fn encrypt_records(tls: &mut MutexGuard<'_, TlsLink>, batch: &Outbox, size: usiz
 }
 
 /// Decrypts all that was fed; true when the peer said goodbye.
-fn decrypt(tls: &mut MutexGuard<'_, TlsLink>, plain: &mut BytesMut, fed: usize) -> Result<bool> {
-    let room = fed.clamp(1024, RECORD_BYTES_MAX);
+fn decrypt(tls: &mut MutexGuard<'_, TlsLink>, plain: &mut BytesMut) -> Result<bool> {
+    if plain.capacity() < RECORD_BYTES_MAX {
+        // Much at once: what lies behind each other is put together again without a copy.
+        plain.reserve(RECEIVE_BYTES);
+    }
     loop {
-        let start = plain.len();
-        plain.resize(start + room, 0);
-        let result = tls.read_slice(&mut plain[start..]);
-        plain.truncate(start + result.as_ref().map_or(0, |&(size, _)| size));
-        match result? {
-            (_, ReadState::Drained) => return Ok(false),
-            (_, ReadState::Closed) => return Ok(true),
-            (_, ReadState::More) => MutexGuard::bump(tls),
+        match tls.read_record(plain)? {
+            ReadState::Drained => return Ok(false),
+            ReadState::Closed => return Ok(true),
+            ReadState::More => MutexGuard::bump(tls),
         }
     }
 }

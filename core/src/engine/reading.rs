@@ -4,6 +4,7 @@ use super::driver::Driver;
 use super::link::{Link, Receive, Received};
 use super::sources::Source;
 use super::{Engine, clock};
+use bytes::BytesMut;
 use clerver_proto::error::Error;
 use clerver_proto::id::LinkId;
 use clerver_proto::node::Input;
@@ -62,7 +63,7 @@ impl Driver {
         engine: &Arc<Engine>,
         token: usize,
         link: &Arc<super::link::Link>,
-        bytes: bytes::Bytes,
+        bytes: BytesMut,
         why: Error,
     ) {
         engine.received(link.id, bytes);
@@ -72,7 +73,7 @@ impl Driver {
 }
 
 impl Engine {
-    fn received(self: &Arc<Self>, link: LinkId, bytes: bytes::Bytes) {
+    fn received(self: &Arc<Self>, link: LinkId, bytes: BytesMut) {
         if !bytes.is_empty() {
             self.with_shard(|shard, now, batch| shard.input(now, Input::Bytes { link, bytes }, batch));
         }

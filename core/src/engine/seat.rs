@@ -16,7 +16,7 @@ use super::link::{Link, Receive, Received};
 use super::shard::{Batch, Shard};
 use super::watch::Ready;
 use super::{Engine, LogLevel, clock, descriptor, system};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use clerver_proto::error::{Error, Result};
 use clerver_proto::id::SessionId;
 use clerver_proto::node::Input;
@@ -221,7 +221,7 @@ impl Engine {
         loop {
             let received = wait_and_read(link, bell, until, now, std::mem::take(&mut is_first));
             let (bytes, end) = match received {
-                Received::Nothing => (Bytes::new(), None),
+                Received::Nothing => (BytesMut::new(), None),
                 Received::Bytes { bytes, .. } => (bytes, None),
                 Received::Ended { bytes, why } => (bytes, Some(why)),
             };

@@ -4,6 +4,7 @@ use crate::tls::RECORD_BYTES_MAX;
 use crate::tls::context::{ALPN, peer_of};
 use crate::tls::failure::{During, explain, no_common_protocol, wrong_key};
 use crate::tls::pipe::MemoryPipe;
+use bytes::BytesMut;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::HostId;
 use openssl::error::ErrorStack;
@@ -227,26 +228,14 @@ impl TlsLink {
         }
     }
 
-    /// Like [`TlsLink::read`], into a buffer that is already there; also says how many bytes it wrote. With
-    /// the state `More`, call again. An error is reported by the call after the one that wrote the bytes
-    /// before it.
-    pub fn read_slice(&mut self, into: &mut [u8]) -> Result<(usize, ReadState)> {
-        let mut size = 0;
-        while size < into.len() {
-            match self.nothing_to_decrypt() {
-                Ok(None) => {}
-                Ok(Some(state)) => return Ok((size, state)),
-                Err(_) if size > 0 => return Ok((size, ReadState::More)),
-                Err(error) => return Err(error),
-            }
-            match self.decrypt(&mut into[size..]) {
-                Ok((0, state)) => return Ok((size, state)),
-                Ok((more, _)) => size += more,
-                Err(_) if size > 0 => return Ok((size, ReadState::More)),
-                Err(error) => return Err(error),
-            }
+    /// As [`TlsLink::read`], but appends one record at most.
+    pub fn read_record(&mut self, into: &mut BytesMut) -> Result<ReadState> {
+        if let Some(state) = self.nothing_to_decrypt()? {
+            return Ok(state);
         }
-        Ok((size, ReadState::More))
+        forget_errors();
+        let read = super::unzeroed::read(&mut self.stream, into, RECORD_BYTES_MAX);
+        self.note_read(read).map(|(_, state)| state)
     }
 
     /// The state to report without asking OpenSSL, whose answer would cost a failed read per wake-up.
@@ -274,7 +263,12 @@ impl TlsLink {
     /// One SSL_read; 0 bytes come with the state that says why.
     fn decrypt(&mut self, into: &mut [u8]) -> Result<(usize, ReadState)> {
         forget_errors();
-        match self.stream.ssl_read(into) {
+        let read = self.stream.ssl_read(into);
+        self.note_read(read)
+    }
+
+    fn note_read(&mut self, read: Result<usize, openssl::ssl::Error>) -> Result<(usize, ReadState)> {
+        match read {
             Ok(size) => {
                 if self.stream.ssl().pending() == 0 {
                     self.whole_until = self.stream.get_ref().taken;

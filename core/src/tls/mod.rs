@@ -18,6 +18,7 @@ mod link;
 mod pipe;
 #[cfg(test)]
 mod tests;
+mod unzeroed;
 
 pub use context::{ALPN, TlsContext};
 pub use link::{HandshakeState, ReadState, TlsLink};

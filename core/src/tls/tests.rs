@@ -3,6 +3,7 @@
 use super::context::select_alpn;
 use super::*;
 use crate::identity::HostKey;
+use bytes::BytesMut;
 use clerver_proto::error::{Code, Error, Result};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -155,13 +156,17 @@ fn buffers_can_be_lent_and_come_back() {
     let ciphertext = client.take_output();
     assert_eq!(ciphertext.capacity(), 70_000, "encrypted into the lent buffer");
     server.feed_lent(ciphertext);
-    let mut into = vec![0; 100_000];
-    assert_eq!(server.read_slice(&mut into[..1000]).unwrap(), (1000, ReadState::More));
-    assert_eq!(server.take_spent().capacity(), 0, "it still holds ciphertext");
-    assert_eq!(server.read_slice(&mut into[1000..]).unwrap(), (64 * 1024 - 1000, ReadState::Drained));
-    assert_eq!(into[..64 * 1024], [9; 64 * 1024]);
+    let mut into = BytesMut::new();
+    assert_eq!(server.read_record(&mut into).unwrap(), ReadState::More);
+    assert_eq!(
+        (into.len(), server.take_spent().capacity()),
+        (RECORD_BYTES_MAX, 0),
+        "it still holds ciphertext"
+    );
+    while server.read_record(&mut into).unwrap() == ReadState::More {}
+    assert_eq!(into[..], [9; 64 * 1024]);
     assert_eq!(server.take_spent().capacity(), 70_000);
-    assert_eq!(server.read_slice(&mut into).unwrap(), (0, ReadState::Drained));
+    assert_eq!(server.read_record(&mut into).unwrap(), ReadState::Drained);
 }
 
 #[test]

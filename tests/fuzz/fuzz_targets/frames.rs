@@ -23,7 +23,7 @@ fn read(pieces: impl Iterator<Item = Bytes>, max: usize) -> (Vec<Frame>, Option<
     let mut decoder = Decoder::default();
     let mut frames = Vec::new();
     for piece in pieces {
-        decoder.push(piece);
+        decoder.push(piece.into());
         loop {
             match decoder.next(max) {
                 Ok(Some(frame)) => frames.push(frame),

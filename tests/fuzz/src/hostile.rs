@@ -39,7 +39,7 @@ impl Hostile {
     pub fn hear(&mut self, parts: Vec<Bytes>) {
         self.heard += parts.iter().map(Bytes::len).sum::<usize>();
         for part in parts {
-            self.decoder.push(part);
+            self.decoder.push(part.into());
         }
         while let Some(frame) = self.decoder.next(FRAME_BYTES_MAX).expect("a node writes what can be read") {
             if let Frame::Session { sid, offer, .. } = frame {
@@ -300,7 +300,7 @@ impl World {
 
     fn hostile_gives(&mut self, link: LinkId, bytes: Bytes) {
         if let Some(hostile) = self.hostile.get(&link) {
-            self.give(hostile.who, Input::Bytes { link, bytes });
+            self.give(hostile.who, Input::Bytes { link, bytes: bytes.into() });
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::app::pick;
 use crate::script::{Op, side};
 use crate::world::{KIND, SERVICE, World, trust};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{AttemptId, ChannelId, ConnectorId, LinkId, ObjectId, SessionId};
 use clerver_proto::node::{CallOptions, ChannelOptions, ConnectOptions, Input, ObjectAction};
@@ -406,7 +406,7 @@ impl World {
         let attempt = AttemptId(1 << 60);
         let why = Error::new(Code::LinkFailed, "stale");
         let input = match kind & 7 {
-            0 => Input::Bytes { link, bytes: Bytes::from_static(b"\x13\x00") },
+            0 => Input::Bytes { link, bytes: BytesMut::from(&b"\x13\x00"[..]) },
             1 => Input::Writable { link, bytes: 1000 },
             2 => Input::LinkDown { link, why },
             _ => Input::DialFailed { attempt, why },

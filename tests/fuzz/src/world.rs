@@ -272,7 +272,7 @@ impl World {
             if self.is_traced {
                 eprintln!("        link {link} to {to}: {:02x?}", &piece[..piece.len().min(48)]);
             }
-            self.give(to, Input::Bytes { link, bytes: piece });
+            self.give(to, Input::Bytes { link, bytes: piece.into() });
             return true;
         }
         if wire.ends[to] {

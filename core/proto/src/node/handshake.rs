@@ -15,7 +15,7 @@ use crate::session::{Claim, proof};
 use crate::time::Instant;
 use crate::wire::codec::malformed;
 use crate::wire::{Decoder, Frame, Hello, Role};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::time::Duration;
 
 /// How far a link is.
@@ -365,7 +365,7 @@ impl Node {
     }
 
     /// Authenticated bytes came.
-    pub(super) fn on_bytes(&mut self, id: LinkId, bytes: Bytes) {
+    pub(super) fn on_bytes(&mut self, id: LinkId, bytes: BytesMut) {
         let Some(link) = self.links.get_mut(&id) else { return };
         self.counters.bytes_received += bytes.len() as u64;
         let mut decoder = std::mem::take(&mut link.decoder);

@@ -13,7 +13,7 @@ pub use hello::{Hello, Role};
 
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, LinkName, Sid};
-use crate::limits::{DATA_BYTES_MAX, DEAD_LINKS_MAX};
+use crate::limits::{DATA_BYTES_MAX, DEAD_LINKS_MAX, SLICE_BYTES_MIN};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use codec::{Reader, malformed, peek_varint, put_bytes, put_text, put_varint, varint_len};
 
@@ -449,20 +449,13 @@ fn read_table(from: &mut Reader) -> Result<Table> {
 /// Cuts the bytes of one link into frames; keeps at most one unfinished frame.
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
-    waiting: BytesMut,
-    ready: Bytes,
+    ready: BytesMut,
 }
 
 impl Decoder {
     /// Adds bytes that came in; whole frames are then taken with [`Decoder::next`] until it answers `None`.
-    pub fn push(&mut self, bytes: Bytes) {
-        if self.waiting.is_empty() && self.ready.is_empty() {
-            self.ready = bytes;
-        } else {
-            self.waiting.extend_from_slice(&self.ready);
-            self.ready = Bytes::new();
-            self.waiting.extend_from_slice(&bytes);
-        }
+    pub fn push(&mut self, bytes: BytesMut) {
+        self.ready.unsplit(bytes);
     }
 
     /// The next whole frame; types that may be skipped are skipped.
@@ -472,21 +465,25 @@ impl Decoder {
     pub fn next(&mut self, body_bytes_max: usize) -> Result<Option<Frame>> {
         loop {
             let Some((kind, head, len)) = self.peek(body_bytes_max)? else {
-                // Lets go of the read buffer too.
-                self.waiting.extend_from_slice(&std::mem::take(&mut self.ready));
+                self.let_go();
                 return Ok(None);
             };
-            if !self.waiting.is_empty() {
-                self.ready = std::mem::take(&mut self.waiting).freeze();
-            }
             self.ready.advance(head);
             if let Some(frame) = self.next_frequent(kind, len) {
                 return Ok(Some(frame));
             }
-            let body = self.ready.split_to(len);
+            let body = self.ready.split_to(len).freeze();
             if let Some(frame) = Frame::decode_body(kind, body)? {
                 return Ok(Some(frame));
             }
+        }
+    }
+
+    /// A little of an unfinished frame does not keep a large read buffer.
+    fn let_go(&mut self) {
+        if self.ready.len() < SLICE_BYTES_MIN {
+            let rest = std::mem::take(&mut self.ready);
+            self.ready.extend_from_slice(&rest);
         }
     }
 
@@ -510,7 +507,7 @@ impl Decoder {
         let is_data = matches!(kind, DATA | REST);
         if is_data && (1..=DATA_BYTES_MAX).contains(&(len - size)) {
             self.ready.advance(size);
-            let bytes = self.ready.split_to(len - size);
+            let bytes = self.ready.split_to(len - size).freeze();
             return Some(if kind == DATA {
                 Frame::Data { channel, offset: number, bytes }
             } else {
@@ -529,7 +526,7 @@ impl Decoder {
     }
 
     fn peek(&self, body_bytes_max: usize) -> Result<Option<(u8, usize, usize)>> {
-        let front: &[u8] = if self.waiting.is_empty() { &self.ready } else { &self.waiting };
+        let front: &[u8] = &self.ready;
         let Some(&kind) = front.first() else { return Ok(None) };
         let Some((len, len_bytes)) = peek_varint(&front[1..]) else { return Ok(None) };
         if len > body_bytes_max as u64 {
@@ -543,7 +540,7 @@ impl Decoder {
 
     /// Bytes of an unfinished frame.
     pub fn len(&self) -> usize {
-        self.waiting.len() + self.ready.len()
+        self.ready.len()
     }
 
     /// Whether no unfinished frame waits.

@@ -41,7 +41,7 @@ impl World {
             };
             let why = Error::new(Code::LinkFailed, "stale");
             let input = match self.rng.below(6) {
-                0 => Input::Bytes { link, bytes: self.noise(100) },
+                0 => Input::Bytes { link, bytes: self.noise(100).into() },
                 1 => Input::Writable { link, bytes: 1000 },
                 2 => Input::LinkDown { link, why },
                 3 => Input::DialFailed { attempt, why },
@@ -49,7 +49,7 @@ impl World {
                 _ => {
                     let mut bytes = BytesMut::new();
                     Frame::Retire.encode(&mut bytes);
-                    Input::Bytes { link, bytes: bytes.freeze() }
+                    Input::Bytes { link, bytes }
                 }
             };
             self.changes_nothing(pid, input)?;

@@ -325,9 +325,9 @@ impl World {
         let why = match flight {
             Flight::Piece(_) if end.hung => return Ok(()),
             Flight::Piece(bytes) if tainted => {
-                return self.give_hostile(pid, Input::Bytes { link: id, bytes });
+                return self.give_hostile(pid, Input::Bytes { link: id, bytes: bytes.into() });
             }
-            Flight::Piece(bytes) => return self.give(pid, Input::Bytes { link: id, bytes }),
+            Flight::Piece(bytes) => return self.give(pid, Input::Bytes { link: id, bytes: bytes.into() }),
             Flight::End => "closed by the peer",
             Flight::Reset if end.hung => "closed",
             Flight::Reset => "connection reset",

@@ -24,7 +24,7 @@ impl World {
         let mut frames = Vec::new();
         let sniffer = &mut link.dirs[side].sniffer;
         for part in &parts {
-            sniffer.push(part.clone());
+            sniffer.push(BytesMut::from(&part[..]));
             loop {
                 match sniffer.next(FRAME_BYTES_MAX) {
                     Ok(Some(frame)) => frames.push(frame),
@@ -125,7 +125,7 @@ fn describe(frame: &Frame) -> String {
 fn forge(link: &mut super::net::Link, side: usize, how: Forgery, parts: &[Bytes]) -> Vec<Bytes> {
     let mut out = BytesMut::new();
     for part in parts {
-        link.dirs[side].forger.push(part.clone());
+        link.dirs[side].forger.push(BytesMut::from(&part[..]));
         while let Ok(Some(frame)) = link.dirs[side].forger.next(FRAME_BYTES_MAX) {
             if !link.muted {
                 let (false_frame, last) = falsified(frame.clone(), how);

@@ -50,7 +50,7 @@ fn connect_through_a_balancer(timeout: Option<Duration>) -> (World, SessionId) {
     for _ in 0..10 {
         for (to, link, bytes) in world.held.replace(vec![]).unwrap() {
             if link != BULK {
-                world.handle(to, Input::Bytes { link, bytes });
+                world.handle(to, Input::Bytes { link, bytes: bytes.into() });
             }
         }
     }
@@ -77,7 +77,7 @@ fn let_another_node_answer(world: &mut World) {
     // TLS proved the third host.
     world.nodes[0].links.get_mut(&BULK).expect("the bulk link").info.peer = third.id().host;
     world.held = Some(vec![]);
-    world.handle(0, Input::Bytes { link: BULK, bytes: hello.into() });
+    world.handle(0, Input::Bytes { link: BULK, bytes: BytesMut::from(&hello[..]) });
 }
 
 #[test]

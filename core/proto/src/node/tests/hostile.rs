@@ -21,7 +21,7 @@ fn frames_that_are_not_built_cannot_make_the_answers_pile_up() {
     world.set_room(1, link, 0);
     let hops: Vec<Frame> = (0..10_000).map(|_| Frame::Hop { transfer: 0, portion: 0, bytes: 0 }).collect();
     let bytes = encoded(&hops);
-    world.nodes[1].handle(world.now, Input::Bytes { link, bytes }).unwrap();
+    world.nodes[1].handle(world.now, Input::Bytes { link, bytes: bytes.into() }).unwrap();
     let links = world.nodes[1].sessions.values().flat_map(|session| session.links.values());
     let kept: usize = links.map(|link| link.prelude.len()).sum();
     assert!(kept < 10_000, "{kept} bytes of answers wait");
@@ -91,7 +91,7 @@ fn a_message_longer_than_was_announced_stops_its_writer() {
 /// This HELLO with the limits that every node has unless told otherwise.
 fn without_limits(bytes: Bytes) -> Bytes {
     let mut decoder = Decoder::default();
-    decoder.push(bytes);
+    decoder.push(bytes.into());
     let Ok(Some(Frame::Hello(mut hello))) = decoder.next(FRAME_BYTES_MAX) else { panic!("not a HELLO") };
     hello.limits = SessionLimits::default();
     encoded(&[Frame::Hello(hello)])
@@ -154,7 +154,7 @@ fn say_on_a_fresh_link(world: &mut World, to: usize, hello: Hello, frame: Frame)
     world.inject(to, link, &[Frame::Hello(Box::new(hello)), frame]);
     let mut decoder = Decoder::default();
     for (_, _, bytes) in world.held.take().unwrap_or_default() {
-        decoder.push(bytes);
+        decoder.push(bytes.into());
     }
     std::iter::from_fn(|| decoder.next(FRAME_BYTES_MAX).expect("a frame")).collect()
 }

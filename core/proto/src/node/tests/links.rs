@@ -70,7 +70,7 @@ fn what_was_written_while_every_link_was_suspect_arrives_over_the_next_link() {
         for (to, link, bytes) in world.held.replace(vec![]).unwrap() {
             let is_black = link == primary || (link == bulk && step > 10);
             if !is_black && world.links.contains_key(&link) {
-                world.handle(to, Input::Bytes { link, bytes });
+                world.handle(to, Input::Bytes { link, bytes: bytes.into() });
             }
         }
         if step == 27 {

@@ -39,7 +39,7 @@ fn an_owner_whose_new_ttl_the_holder_never_heard_of_still_stops_believing_first(
     for _ in 0..3 {
         for (to, link, bytes) in world.held.replace(vec![]).unwrap() {
             if to == 1 || world.info(1, b).links == 0 {
-                world.handle(to, Input::Bytes { link, bytes });
+                world.handle(to, Input::Bytes { link, bytes: bytes.into() });
             }
         }
     }

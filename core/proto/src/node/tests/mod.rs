@@ -106,7 +106,7 @@ impl World {
                 if let Some(held) = &mut self.held {
                     held.push((1 - who, link, bytes.into()));
                 } else if !self.cut_bytes && self.links.contains_key(&link) {
-                    self.handle(1 - who, Input::Bytes { link, bytes: bytes.into() });
+                    self.handle(1 - who, Input::Bytes { link, bytes: BytesMut::from(&bytes[..]) });
                 }
             }
             Output::Dial { attempt, .. } if self.reachable => {
@@ -155,14 +155,14 @@ impl World {
     fn deliver(&mut self) {
         for (to, link, bytes) in self.held.take().unwrap_or_default() {
             if self.links.contains_key(&link) {
-                self.handle(to, Input::Bytes { link, bytes });
+                self.handle(to, Input::Bytes { link, bytes: bytes.into() });
             }
         }
     }
 
     /// Frames that the other node never wrote come in on a link.
     fn inject(&mut self, to: usize, link: LinkId, frames: &[Frame]) {
-        self.handle(to, Input::Bytes { link, bytes: encoded(frames) });
+        self.handle(to, Input::Bytes { link, bytes: encoded(frames).into() });
     }
 
     fn cut_all(&mut self) {

@@ -156,7 +156,7 @@ fn stale_input_changes_nothing() {
     let before = world.nodes[0].fingerprint();
     let why = Error::new(Code::LinkFailed, "old");
     for input in [
-        Input::Bytes { link: LinkId(99), bytes: Bytes::from_static(b"old") },
+        Input::Bytes { link: LinkId(99), bytes: BytesMut::from(&b"old"[..]) },
         Input::Writable { link: LinkId(99), bytes: 5 },
         Input::LinkDown { link: LinkId(99), why: why.clone() },
         Input::DialFailed { attempt: AttemptId(99), why },
