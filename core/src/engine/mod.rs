@@ -135,7 +135,7 @@ impl Drop for BlockedOn<'_> {
 pub(crate) struct Engine {
     process_mark: u64,
     pub(crate) id: NodeId,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     tls: TlsContext,
     trust: Mutex<TrustStore>,
     shard: Mutex<Shard>,
