@@ -41,7 +41,7 @@ pub(crate) struct Slot {
 pub(crate) struct Hub {
     pub(crate) peer: Option<NodeId>,
     pub(crate) state: SessionState,
-    pub(crate) report: Option<LossReport>,
+    pub(crate) report: Option<Box<LossReport>>,
     pub(crate) events: EventQueue<SessionEvent>,
     pub(crate) bell: Bell,
     pub(crate) slots: BTreeMap<ChannelId, Slot>,
@@ -68,8 +68,9 @@ pub(crate) struct Connecting {
 }
 
 impl Connecting {
-    pub(crate) fn new(address: String) -> Connecting {
-        Connecting { address, result: None, session: None, last_failure: None, bell: Bell::default() }
+    pub(crate) fn new(address: String) -> Box<Connecting> {
+        let bell = Bell::default();
+        Box::new(Connecting { address, result: None, session: None, last_failure: None, bell })
     }
 
     /// Whether a caller waits for its result.
@@ -159,8 +160,9 @@ pub(crate) struct Shard {
     alarm: NodeAlarm,
     wake: Instant,
     pub(crate) links: HashMap<LinkId, Arc<Link>>,
-    pub(crate) hubs: BTreeMap<SessionId, Hub>,
-    pub(crate) connecting: BTreeMap<ConnectorId, Connecting>,
+    /// Boxed, as all that is large in a table: a node of one session has room for eleven in its tables.
+    pub(crate) hubs: BTreeMap<SessionId, Box<Hub>>,
+    pub(crate) connecting: BTreeMap<ConnectorId, Box<Connecting>>,
     pub(crate) accepted: VecDeque<SessionId>,
     pub(crate) accept_bell: Bell,
     pub(crate) events: EventQueue<NodeEvent>,
@@ -318,18 +320,20 @@ impl Shard {
     /// What is known of a session, made when it is first heard of.
     pub(crate) fn hub(&mut self, session: SessionId) -> &mut Hub {
         let events_max = self.events_max;
-        self.hubs.entry(session).or_insert_with(|| Hub {
-            peer: None,
-            state: SessionState::Registering,
-            report: None,
-            events: EventQueue::new(events_max),
-            bell: Bell::default(),
-            slots: BTreeMap::new(),
-            handles: 0,
-            bridges: 0,
-            watched: None,
-            is_forgotten: false,
-            waiting_bytes: Arc::default(),
+        self.hubs.entry(session).or_insert_with(|| {
+            Box::new(Hub {
+                peer: None,
+                state: SessionState::Registering,
+                report: None,
+                events: EventQueue::new(events_max),
+                bell: Bell::default(),
+                slots: BTreeMap::new(),
+                handles: 0,
+                bridges: 0,
+                watched: None,
+                is_forgotten: false,
+                waiting_bytes: Arc::default(),
+            })
         })
     }
 
