@@ -272,8 +272,9 @@ impl Driver {
     /// Takes a source out; it is closed when its last user lets go.
     pub(super) fn remove(&mut self, token: usize) -> Option<Source> {
         let (engine, source) = self.sources.remove(token)?;
-        if matches!(source, Source::Lingering(_)) {
-            engine.lingering.fetch_sub(1, Ordering::AcqRel);
+        if matches!(source, Source::Lingering(_)) && engine.lingering.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // A close may wait for it.
+            engine.event_bell.notify_all();
         }
         for timer in [Timer::Handshake(token), Timer::HangUp(token), Timer::Linger(token)] {
             self.timers.clear(timer);
