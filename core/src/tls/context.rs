@@ -34,7 +34,7 @@ pub struct TlsContext(Arc<Rules>);
 
 struct Rules {
     ssl: SslContext,
-    host_id: HostId,
+    key: HostKey,
 }
 
 impl fmt::Debug for TlsContext {
@@ -52,7 +52,7 @@ impl TlsContext {
             Error::new(Code::System, format!("set up TLS for host {}: {error}", key.host_id().short()))
                 .with_remedy("check the OpenSSL installation (3.0 or newer) and its openssl.cnf")
         })?;
-        Ok(TlsContext(Arc::new(Rules { ssl, host_id: key.host_id() })))
+        Ok(TlsContext(Arc::new(Rules { ssl, key: key.clone() })))
     }
 
     /// As [`TlsContext::new`], and the same one for all nodes of this process that run under this key: it takes
@@ -72,7 +72,7 @@ impl TlsContext {
 
     /// The id that peers see.
     pub fn host_id(&self) -> HostId {
-        self.0.host_id
+        self.0.key.host_id()
     }
 
     /// A link of the side that dialled; `with` names the peer in messages, such as its address. Does no I/O.
