@@ -11,6 +11,7 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
+use std::sync::{Arc, OnceLock};
 
 /// HMAC-SHA256 (RFC 2104). Holds no key and no state; free to copy and to share between threads.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,18 @@ impl HmacSha256 {
             Err(error) => Err(failed(error.to_string())),
         }
     }
+}
+
+/// The one of all nodes of this process: it was tested once.
+///
+/// Errors: as [`HmacSha256::new`].
+pub(crate) fn shared() -> Result<Arc<HmacSha256>> {
+    static SHARED: OnceLock<Arc<HmacSha256>> = OnceLock::new();
+    if let Some(known) = SHARED.get() {
+        return Ok(Arc::clone(known));
+    }
+    let fresh = Arc::new(HmacSha256::new()?);
+    Ok(Arc::clone(SHARED.get_or_init(|| fresh)))
 }
 
 impl KeyedHash for HmacSha256 {

@@ -15,6 +15,7 @@ mod engine;
 pub mod identity;
 pub mod keyed_hash;
 pub mod options;
+mod sharing;
 pub mod tls;
 pub mod trust;
 

@@ -74,8 +74,14 @@ impl Channel {
 
     /// As [`Channel::send`], without a copy: the bytes are kept until the peer holds them.
     pub fn send_bytes(&self, data: Bytes, wait: Wait) -> Result<()> {
-        let until = deadline(wait);
         let mut rest = data;
+        if let Some(written) = self.0.session.engine().gather(self.0.session.id(), self.0.id, &rest) {
+            if !self.0.is_bytes || written >= rest.len() {
+                return Ok(());
+            }
+            rest = rest.slice(written..);
+        }
+        let until = deadline(wait);
         loop {
             let left = wait.map(|_| until.since(now()));
             let sent = self.0.session.engine().block(

@@ -180,7 +180,9 @@ impl Session {
             return None;
         }
         let id = self.0.id;
-        self.0.engine.with_shard(|shard, _, _| shard.hubs.get(&id).and_then(|hub| hub.report.clone()))
+        self.0
+            .engine
+            .with_shard(|shard, _, _| shard.hubs.get(&id).and_then(|hub| hub.report.as_deref().cloned()))
     }
 
     /// Takes the next event of this session. Blocks until there is one, for at most `wait`. The queue is

@@ -100,15 +100,19 @@ impl Engine {
         self.with_shard(|shard, _, _| shard.running.values().map(|running| running.name()).collect())
     }
 
-    /// Waits a moment for progress that rings no bell; without a thread of ours, makes it.
+    /// Waits a moment for progress; most of it rings the bell of events, the rest is looked at again soon. Without a
+    /// thread of ours, makes it.
     fn pause(self: &Arc<Self>, until: Instant) -> Result<()> {
         if self.settings.caller_driven {
             self.run_deferred();
         }
         let wait = Some(until.since(clock::now()).min(LOOK));
         let over = || Error::new(Code::Timeout, "pause");
-        let place = || Place::At(super::Bell::default(), None);
-        match self.block(wait, place, over, |_, _, _| None::<Result<()>>) {
+        let place = || Place::At(self.event_bell(), None);
+        let mut has_waited = false;
+        let look =
+            |_: &mut Shard, _, _: &mut Batch| std::mem::replace(&mut has_waited, true).then_some(Ok(()));
+        match self.block(wait, place, over, look) {
             Err(error) if error.code == Code::Timeout => Ok(()),
             other => other,
         }

@@ -39,6 +39,8 @@ const TIMER: usize = 1;
 const FIRST_TOKEN: usize = 2;
 /// Events taken from the system at once.
 const EVENTS_MAX: usize = 1024;
+/// Turns that one burst of messages is sent in before others get theirs.
+const GATHER_ROUNDS: usize = 8;
 /// Turns that one link may read in before the others.
 const READS_PER_TURN: usize = 4;
 /// Nodes whose deadline has come that are called in one turn.
@@ -231,7 +233,7 @@ impl Driver {
             Command::CancelDial(attempt) => self.cancel_dial((engine.number, attempt)),
             Command::Listen { listener, level_min } => self.listen(engine, listener, level_min),
             Command::StopListening => self.stop_listening(engine),
-            Command::Flush(link) => engine.flush_as(&link, By::Asked),
+            Command::Flush(link) => engine.send_gathered(&link),
             Command::Tick(link) => self.ticking.push((Arc::clone(engine), link)),
             Command::HangUp(link) => {
                 let token = token_of(link);
@@ -286,8 +288,9 @@ impl Driver {
     /// Takes a source out; it is closed when its last user lets go.
     pub(super) fn remove(&mut self, token: usize) -> Option<Source> {
         let (engine, source) = self.sources.remove(token)?;
-        if matches!(source, Source::Lingering(_)) {
-            engine.lingering.fetch_sub(1, Ordering::AcqRel);
+        if matches!(source, Source::Lingering(_)) && engine.lingering.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // A close may wait for it.
+            engine.event_bell.ring();
         }
         for timer in [Timer::Handshake(token), Timer::HangUp(token), Timer::Linger(token)] {
             self.timers.clear(timer);
@@ -393,6 +396,24 @@ impl Engine {
             let input = Input::Writable { link: link.id, bytes: flushed.grant };
             self.with_shard(|shard, now, batch| shard.input(now, input, batch));
         }
+    }
+
+    /// Sends what a burst of small messages left to the driver. While it does, threads only write; what they wrote is
+    /// drained here, so that many messages cost one drain, one record and one system call.
+    fn send_gathered(self: &Arc<Self>, link: &Arc<Link>) {
+        if !self.settings.gather {
+            return self.flush_as(link, By::Asked);
+        }
+        for _ in 0..GATHER_ROUNDS {
+            self.with_shard(|shard, _, _| shard.is_gathering = true);
+            self.flush_as(link, By::Asked);
+            if self.shard.lock().stop_gathering() {
+                return;
+            }
+        }
+        // Others get their turn.
+        self.with_shard(|shard, _, _| shard.is_gathering = false);
+        self.post(Command::Flush(Arc::clone(link)));
     }
 
     fn link_down(self: &Arc<Self>, link: LinkId, why: Error) {

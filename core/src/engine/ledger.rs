@@ -221,7 +221,7 @@ impl Shard {
 
     fn keep_report(&mut self, session: SessionId, report: &LossReport) {
         let hub = self.hub(session);
-        hub.report = Some(report.clone());
+        hub.report = Some(Box::new(report.clone()));
         let peer = hub.peer;
         if let Some(endings) = &mut self.endings {
             endings.push((session, peer, report.clone()));

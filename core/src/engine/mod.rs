@@ -62,8 +62,9 @@ use crate::options::Settings;
 use crate::tls::TlsContext;
 use crate::trust::TrustStore;
 use alarm::{Alarm, NodeNumber};
+use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
-use clerver_proto::id::{HostId, NodeId, SessionId};
+use clerver_proto::id::{ChannelId, HostId, NodeId, SessionId};
 use clerver_proto::node::Input;
 use clerver_proto::time::Instant;
 use command::Command;
@@ -83,6 +84,8 @@ use workers::{Blocked, Workers};
 
 /// Rounds of sending after one change; then the driver goes on, when everybody else had a turn.
 const ROUNDS_MAX: usize = 4;
+/// Larger messages are sent by those who write them.
+const GATHERED_BYTES_MAX: usize = 4 * 1024;
 /// A blocked call that cannot drive, because another thread does, looks again after this time.
 const OTHER_DRIVES: Duration = Duration::from_millis(10);
 
@@ -148,7 +151,7 @@ impl Drop for BlockedOn<'_> {
 pub(crate) struct Engine {
     process_mark: u64,
     pub(crate) id: NodeId,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     tls: TlsContext,
     trust: Mutex<TrustStore>,
     shard: Mutex<Shard>,
@@ -210,6 +213,15 @@ impl Engine {
         let by = self.flusher(&batch);
         self.carry_out(batch, by, now);
         result
+    }
+
+    /// Writes a small message or a few bytes while the driver gathers them; answers how much. `None` when it does not
+    /// gather, or nothing fits.
+    pub(crate) fn gather(&self, session: SessionId, channel: ChannelId, data: &Bytes) -> Option<usize> {
+        if data.len() >= GATHERED_BYTES_MAX || self.is_forked() {
+            return None;
+        }
+        self.shard.lock().gather(clock::now(), session, channel, data)
     }
 
     /// As `with_shard`, for one change of an open node.

@@ -15,6 +15,7 @@ use super::object::{KindCallbacks, SharedPayload};
 use super::service::{Running, Service};
 use super::tasks::object_task;
 use super::watch::{ReadyQueue, Waiting, Watcher};
+use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
 use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
@@ -30,7 +31,7 @@ const LINKS_COMPARED: usize = 16;
 pub(crate) struct Hub {
     pub(crate) peer: Option<NodeId>,
     pub(crate) state: SessionState,
-    pub(crate) report: Option<LossReport>,
+    pub(crate) report: Option<Box<LossReport>>,
     pub(crate) events: EventQueue<SessionEvent>,
     pub(crate) bell: Bell,
     /// Threads that wait for its channels.
@@ -60,8 +61,9 @@ pub(crate) struct Connecting {
 }
 
 impl Connecting {
-    pub(crate) fn new(address: String) -> Connecting {
-        Connecting { address, result: None, session: None, last_failure: None, bell: Bell::default() }
+    pub(crate) fn new(address: String) -> Box<Connecting> {
+        let bell = Bell::default();
+        Box::new(Connecting { address, result: None, session: None, last_failure: None, bell })
     }
 
     /// Whether a caller waits for its result.
@@ -171,10 +173,15 @@ impl Batch {
 pub(crate) struct Shard {
     pub(crate) node: Node,
     alarm: NodeAlarm,
+    /// The driver sends what is written now, and looks again before it stops: nobody else need do more than write.
+    pub(super) is_gathering: bool,
+    /// Something was written and not drained.
+    is_undrained: bool,
     wake: Instant,
     pub(crate) links: BTreeMap<LinkId, Arc<Link>>,
-    pub(crate) hubs: BTreeMap<SessionId, Hub>,
-    pub(crate) connecting: BTreeMap<ConnectorId, Connecting>,
+    /// Boxed, as all that is large in a table: a node of one session has room for eleven in its tables.
+    pub(crate) hubs: BTreeMap<SessionId, Box<Hub>>,
+    pub(crate) connecting: BTreeMap<ConnectorId, Box<Connecting>>,
     pub(crate) accepted: VecDeque<SessionId>,
     pub(crate) accept_bell: Bell,
     pub(crate) events: EventQueue<NodeEvent>,
@@ -218,6 +225,8 @@ impl Shard {
         Shard {
             node,
             alarm,
+            is_gathering: false,
+            is_undrained: false,
             wake: Instant::NEVER,
             links: BTreeMap::new(),
             hubs: BTreeMap::new(),
@@ -242,7 +251,12 @@ impl Shard {
     }
 
     /// Advances timers to now, so that a thread that slept uses no dead lease (T1).
+    ///
+    /// Everything begins with this: what was gathered is drained first.
     pub(crate) fn advance(&mut self, now: Instant, batch: &mut Batch) {
+        if self.is_undrained {
+            self.drain(now, batch);
+        }
         if now >= self.wake && !self.is_broken {
             self.input(now, Input::Tick, batch);
         }
@@ -257,6 +271,28 @@ impl Shard {
     pub(super) fn leave(&mut self) -> BTreeMap<LinkId, Arc<Link>> {
         self.alarm.leave();
         std::mem::take(&mut self.links)
+    }
+
+    /// Writes while the driver gathers: it drains what is written before it sleeps.
+    pub(super) fn gather(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        channel: ChannelId,
+        data: &Bytes,
+    ) -> Option<usize> {
+        if !self.is_gathering || self.is_broken || self.closed.is_some() || now >= self.wake {
+            return None;
+        }
+        self.is_undrained = true;
+        // Whatever is wrong is said to whoever tries in the ordinary way.
+        self.node.channel_send(now, session, channel, data.clone()).ok()
+    }
+
+    /// Whether nothing was written since the last drain; then the driver gathers no more.
+    pub(super) fn stop_gathering(&mut self) -> bool {
+        self.is_gathering = self.is_undrained;
+        !self.is_undrained
     }
 
     /// Something happened in the world.
@@ -277,6 +313,7 @@ impl Shard {
 
     /// Takes everything that the protocol has to say. Call it after every change.
     pub(crate) fn drain(&mut self, now: Instant, batch: &mut Batch) {
+        self.is_undrained = false;
         if self.is_broken {
             return;
         }
@@ -337,19 +374,21 @@ impl Shard {
     /// What is known of a session, made when it is first heard of.
     pub(crate) fn hub(&mut self, session: SessionId) -> &mut Hub {
         let events_max = self.events_max;
-        self.hubs.entry(session).or_insert_with(|| Hub {
-            peer: None,
-            state: SessionState::Registering,
-            report: None,
-            events: EventQueue::new(events_max),
-            bell: Bell::default(),
-            waiting: Vec::new(),
-            watchers: BTreeMap::new(),
-            handles: 0,
-            bridges: 0,
-            watched: None,
-            is_forgotten: false,
-            waiting_bytes: Arc::default(),
+        self.hubs.entry(session).or_insert_with(|| {
+            Box::new(Hub {
+                peer: None,
+                state: SessionState::Registering,
+                report: None,
+                events: EventQueue::new(events_max),
+                bell: Bell::default(),
+                waiting: Vec::new(),
+                watchers: BTreeMap::new(),
+                handles: 0,
+                bridges: 0,
+                watched: None,
+                is_forgotten: false,
+                waiting_bytes: Arc::default(),
+            })
         })
     }
 

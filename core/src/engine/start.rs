@@ -8,8 +8,9 @@ use super::shard::Shard;
 use super::workers::Workers;
 use super::{Engine, clock, descriptor, log};
 use crate::identity::{HostKey, home_dir};
-use crate::keyed_hash::HmacSha256;
+use crate::keyed_hash;
 use crate::options::Settings;
+use crate::sharing::equal_of;
 use crate::tls::TlsContext;
 use crate::trust::{TrustSnapshot, TrustStore};
 use clerver_proto::error::{Code, Error, Result};
@@ -18,8 +19,11 @@ use clerver_proto::node::{Node, NodeOptions, Trust};
 use openssl::rand::rand_bytes;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
+
+/// Settings of the node that started last: those of many nodes are often the same.
+static SETTINGS: Mutex<Weak<Settings>> = Mutex::new(Weak::new());
 
 /// Levels and block list as the protocol wants them.
 pub(super) fn protocol_trust(snapshot: &TrustSnapshot) -> Trust {
@@ -74,14 +78,15 @@ impl Engine {
         };
         let key = HostKey::load_or_create(&home)?;
         let trust = TrustStore::load(&home)?;
-        let tls = TlsContext::new(&key)?;
-        let hash = Arc::new(HmacSha256::new()?);
+        let tls = TlsContext::shared(&key)?;
+        let hash = keyed_hash::shared()?;
         let mut seed = [0; 32];
         rand_bytes(&mut seed).map_err(|error| Error::new(Code::System, format!("draw a seed: {error}")))?;
         let options = node_options(&settings, protocol_trust(&trust.snapshot()));
         options.check()?;
         let node = Node::new(options, key.host_id(), hash, seed, clock::now(), clock::wall_ms())?;
         let (event_loop, number) = EventLoop::enter(&settings)?;
+        let settings = equal_of(&mut SETTINGS.lock(), settings);
         let engine = Arc::new(Engine::around(node, settings, tls, trust, (event_loop, number)));
         engine.event_loop.join(&engine)?;
         *engine.presence.lock() = Some(presence);
@@ -91,7 +96,7 @@ impl Engine {
 
     fn around(
         node: Node,
-        settings: Settings,
+        settings: Arc<Settings>,
         tls: TlsContext,
         trust: TrustStore,
         (event_loop, number): (Arc<EventLoop>, NodeNumber),

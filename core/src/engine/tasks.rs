@@ -35,6 +35,11 @@ impl Engine {
     }
 
     pub(super) fn hand_out_object(self: &Arc<Self>, work: ObjectWork) {
+        let key = (work.session, work.object);
+        if work.kind.is_none() && !self.shard.lock().payloads.contains_key(&key) {
+            // The registration object: nothing of the program's is run, so no thread is needed for it.
+            return self.run_object(&work);
+        }
         let engine = Arc::clone(self);
         let name = object_task(work.action, &work.kind_name);
         let run = Box::new(move || engine.run_object(&work));

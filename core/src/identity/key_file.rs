@@ -1,16 +1,23 @@
 //! The file `host.key`: made once, by whoever comes first, and read by everybody else.
 
-use super::{HostKey, create_private_dir, host_id_of, kept_from_writers};
+use super::{HostKey, Pair, create_private_dir, host_id_of, kept_from_writers};
 use clerver_proto::error::{Code, Error, Result};
 use openssl::pkey::{Id, PKey};
 use openssl::rand::rand_bytes;
+use openssl::sha::sha256;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 const NAME: &str = "host.key";
 const BYTES_MAX: u64 = 16 * 1024;
+
+/// Keys in use in this process, by the hash of their file: OpenSSL takes a millisecond to make one of it.
+static IN_USE: Mutex<BTreeMap<[u8; 32], Weak<Pair>>> = Mutex::new(BTreeMap::new());
 
 pub(super) fn load_or_create(home: &Path) -> Result<HostKey> {
     let path = home.join(NAME);
@@ -64,7 +71,15 @@ fn load(home: &Path, path: &Path) -> Result<Option<HostKey>> {
     check_dir(home)?;
     let mut pem = Vec::new();
     file.take(BYTES_MAX).read_to_end(&mut pem).map_err(|error| failed("read", path, error, &readable))?;
-    parse(path, &pem).map(Some)
+    let hash = sha256(&pem);
+    if let Some(known) = IN_USE.lock().get(&hash).and_then(Weak::upgrade) {
+        return Ok(Some(HostKey(known)));
+    }
+    let key = parse(path, &pem)?;
+    let mut in_use = IN_USE.lock();
+    in_use.retain(|_, key| key.strong_count() > 0);
+    in_use.insert(hash, Arc::downgrade(&key.0));
+    Ok(Some(key))
 }
 
 fn mode_of(metadata: &fs::Metadata) -> String {
@@ -81,7 +96,7 @@ fn parse(path: &Path, pem: &[u8]) -> Result<HostKey> {
         return Err(failed("use", path, "its key is not an Ed25519 key", remedy));
     }
     let host_id = host_id_of(&pkey).map_err(|error| failed("use", path, error, remedy))?;
-    Ok(HostKey { pkey, host_id })
+    Ok(HostKey(Arc::new(Pair { pkey, host_id })))
 }
 
 /// Removes the temporary file however `create` ends.
@@ -98,7 +113,7 @@ fn create(home: &Path, path: &Path) -> Result<()> {
     let remedy = "set CLERVER_HOME to a directory on a local disk that this user may write";
     let make = |error: &dyn std::fmt::Display| failed("make", path, error, remedy);
     let key = HostKey::generate()?;
-    let pem = key.pkey.private_key_to_pem_pkcs8().map_err(|error| make(&error))?;
+    let pem = key.pkey().private_key_to_pem_pkcs8().map_err(|error| make(&error))?;
     let mut random = [0; 8];
     rand_bytes(&mut random).map_err(|error| make(&error))?;
     let temporary = Temporary(home.join(format!("{NAME}.{:016x}.tmp", u64::from_be_bytes(random))));
@@ -134,6 +149,23 @@ mod tests {
         assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "no temporary file is left");
         let pem = fs::read_to_string(home.join(NAME)).unwrap();
         assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----"), "PKCS#8");
+    }
+
+    #[test]
+    fn a_key_that_is_used_is_made_once_and_its_file_is_checked_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        HostKey::load_or_create(&home).unwrap();
+        let (first, second) =
+            (HostKey::load_or_create(&home).unwrap(), HostKey::load_or_create(&home).unwrap());
+        assert!(Arc::ptr_eq(&first.0, &second.0));
+        set_mode(&home.join(NAME), 0o644);
+        assert_eq!(HostKey::load_or_create(&home).unwrap_err().code, Code::KeyFile);
+        fs::remove_file(home.join(NAME)).unwrap();
+        assert_ne!(HostKey::load_or_create(&home).unwrap().host_id(), first.host_id());
+        let gone = Arc::downgrade(&first.0);
+        drop((first, second));
+        assert!(gone.upgrade().is_none());
     }
 
     #[test]

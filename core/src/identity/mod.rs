@@ -19,17 +19,20 @@ use openssl::pkey::{HasPublic, PKey, PKeyRef, Private};
 use openssl::sha::sha256;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The key pair of a host and the id made from it. Cheap to clone; free to share between threads.
 #[derive(Clone)]
-pub struct HostKey {
+pub struct HostKey(Arc<Pair>);
+
+struct Pair {
     pkey: PKey<Private>,
     host_id: HostId,
 }
 
 impl fmt::Debug for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostKey").field("host_id", &self.host_id).finish_non_exhaustive()
+        f.debug_struct("HostKey").field("host_id", &self.host_id()).finish_non_exhaustive()
     }
 }
 
@@ -46,7 +49,7 @@ impl HostKey {
         let system = |error: ErrorStack| Error::new(Code::System, format!("make a host key: {error}"));
         let pkey = PKey::generate_ed25519().map_err(system)?;
         let host_id = host_id_of(&pkey).map_err(system)?;
-        Ok(HostKey { pkey, host_id })
+        Ok(HostKey(Arc::new(Pair { pkey, host_id })))
     }
 
     /// The key of the host directory `home` (see [`home_dir`]), from its file `host.key` (PKCS#8, PEM).
@@ -61,11 +64,11 @@ impl HostKey {
 
     /// The private key, for TLS.
     pub fn pkey(&self) -> &PKey<Private> {
-        &self.pkey
+        &self.0.pkey
     }
 
     /// The id that peers know this host by.
     pub fn host_id(&self) -> HostId {
-        self.host_id
+        self.0.host_id
     }
 }

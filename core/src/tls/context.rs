@@ -1,4 +1,6 @@
-//! What all links of a node share: its key, its certificate and the rules of the handshake.
+//! What all links under one host key share: the key, its certificate and the rules of the handshake.
+//!
+//! Invariant: nothing of it is changed once it is made, so nodes of one process with the same key have one.
 
 use crate::identity::{HostKey, host_id_of};
 use crate::tls::link::TlsLink;
@@ -14,22 +16,30 @@ use openssl::ssl::{
     SslVerifyMode, SslVersion,
 };
 use openssl::x509::{X509, X509Name, X509StoreContextRef, X509VerifyResult};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Weak};
 
 /// The application protocol of links, as TLS names it (ALPN).
 pub const ALPN: &[u8] = b"clerver/1";
 const ALPN_LIST: &[u8] = b"\x09clerver/1";
 
+/// The contexts of this process that are in use.
+static IN_USE: Mutex<BTreeMap<HostId, Weak<Rules>>> = Mutex::new(BTreeMap::new());
+
 /// Everything that the TLS links of one node share. Cheap to clone; free to share between threads.
 #[derive(Clone)]
-pub struct TlsContext {
+pub struct TlsContext(Arc<Rules>);
+
+struct Rules {
     ssl: SslContext,
-    host_id: HostId,
+    key: HostKey,
 }
 
 impl fmt::Debug for TlsContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsContext").field("host_id", &self.host_id).finish_non_exhaustive()
+        f.debug_struct("TlsContext").field("host_id", &self.host_id()).finish_non_exhaustive()
     }
 }
 
@@ -42,12 +52,27 @@ impl TlsContext {
             Error::new(Code::System, format!("set up TLS for host {}: {error}", key.host_id().short()))
                 .with_remedy("check the OpenSSL installation (3.0 or newer) and its openssl.cnf")
         })?;
-        Ok(TlsContext { ssl, host_id: key.host_id() })
+        Ok(TlsContext(Arc::new(Rules { ssl, key: key.clone() })))
+    }
+
+    /// As [`TlsContext::new`], and the same one for all nodes of this process that run under this key: it takes
+    /// some 16 KiB. Does not block.
+    ///
+    /// Errors: as [`TlsContext::new`].
+    pub fn shared(key: &HostKey) -> Result<TlsContext> {
+        let mut in_use = IN_USE.lock();
+        if let Some(rules) = in_use.get(&key.host_id()).and_then(Weak::upgrade) {
+            return Ok(TlsContext(rules));
+        }
+        let fresh = TlsContext::new(key)?;
+        in_use.retain(|_, rules| rules.strong_count() > 0);
+        in_use.insert(key.host_id(), Arc::downgrade(&fresh.0));
+        Ok(fresh)
     }
 
     /// The id that peers see.
     pub fn host_id(&self) -> HostId {
-        self.host_id
+        self.0.key.host_id()
     }
 
     /// A link of the side that dialled; `with` names the peer in messages, such as its address. Does no I/O.
@@ -69,7 +94,7 @@ impl TlsContext {
     }
 
     fn new_ssl(&self, with: &str) -> Result<Ssl> {
-        Ssl::new(&self.ssl)
+        Ssl::new(&self.0.ssl)
             .map_err(|error| Error::new(Code::System, format!("start a TLS link with {with}: {error}")))
     }
 }
@@ -154,4 +179,22 @@ pub(super) fn peer_of(ssl: &openssl::ssl::SslRef) -> Option<HostId> {
 #[cfg(test)]
 pub(super) fn certificate_for_tests(key: &HostKey) -> X509 {
     certificate(key.pkey()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_of_one_key_are_one_for_as_long_as_it_is_used() {
+        let (key, other) = (HostKey::generate().unwrap(), HostKey::generate().unwrap());
+        let first = TlsContext::shared(&key).unwrap();
+        let second = TlsContext::shared(&key.clone()).unwrap();
+        assert!(Arc::ptr_eq(&first.0, &second.0));
+        assert!(!Arc::ptr_eq(&first.0, &TlsContext::shared(&other).unwrap().0));
+        let gone = Arc::downgrade(&first.0);
+        drop((first, second));
+        assert!(gone.upgrade().is_none());
+        assert_eq!(TlsContext::shared(&key).unwrap().host_id(), key.host_id());
+    }
 }

@@ -6,10 +6,12 @@
 //!
 //! Invariants: a file with a bad line is refused as a whole, never read in part, so that a damaged block
 //! list is not an empty one; a failed reload leaves what was loaded before; a name is pinned on the disk
-//! before it is trusted.
+//! before it is trusted; stores of one directory share what they read while it is equal, and never see what another
+//! one read later.
 
 mod files;
 mod lines;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -110,13 +112,16 @@ fn blocked(action: &str, seen: HostId) -> Error {
 pub struct TrustStore {
     home: Option<PathBuf>,
     snapshot: Arc<TrustSnapshot>,
-    known: BTreeMap<String, Known>,
+    known: Arc<KnownHosts>,
 }
+
+/// Who answered under a name before.
+type KnownHosts = BTreeMap<String, Known>;
 
 impl TrustStore {
     /// An empty store that touches no disk, for tests and for nodes that carry their own lists.
     pub fn in_memory() -> TrustStore {
-        TrustStore { home: None, snapshot: Arc::default(), known: BTreeMap::new() }
+        TrustStore { home: None, snapshot: Arc::default(), known: Arc::default() }
     }
 
     /// Reads the three files of the host directory `home`; one that is missing is empty. Blocks for the disk.
@@ -150,7 +155,7 @@ impl TrustStore {
         self.known = read_known(home)?;
         let changed = *self.snapshot != snapshot;
         if changed {
-            self.snapshot = Arc::new(snapshot);
+            self.snapshot = sharing::snapshot(home, snapshot);
         }
         Ok(changed)
     }
@@ -226,7 +231,7 @@ impl TrustStore {
                 self.known = read_known(home)?;
             }
             None => {
-                self.known.insert(name.into(), Known { host: seen, line: 0 });
+                Arc::make_mut(&mut self.known).insert(name.into(), Known { host: seen, line: 0 });
             }
         }
         Ok(Pinned::New)
@@ -294,9 +299,10 @@ impl TrustStore {
     }
 }
 
-fn read_known(home: &Path) -> Result<BTreeMap<String, Known>> {
+fn read_known(home: &Path) -> Result<Arc<KnownHosts>> {
     let path = files::path(home, files::KNOWN_HOSTS);
-    lines::known(&path, &files::read(&path)?)
+    let known = lines::known(&path, &files::read(&path)?)?;
+    Ok(sharing::known(home, known))
 }
 
 fn read_blocked(home: &Path) -> Result<BTreeSet<HostId>> {

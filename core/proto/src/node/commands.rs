@@ -35,8 +35,8 @@ impl Node {
         self.known(id)
     }
 
-    /// Begins a command that only takes what came: nothing has to be said to the world before it.
-    fn taking(&mut self, now: Instant, id: SessionId) -> Result<&mut Session> {
+    /// Begins a command that only takes what came, or only writes: nothing has to be said to the world before it.
+    fn undrained(&mut self, now: Instant, id: SessionId) -> Result<&mut Session> {
         self.enter_undrained(now);
         self.known(id)
     }
@@ -266,7 +266,7 @@ impl Node {
         channel: ChannelId,
         data: Bytes,
     ) -> Result<usize> {
-        self.command(now, session)?.send(channel, data)
+        self.undrained(now, session)?.send(channel, data)
     }
 
     /// Takes the next whole message, or up to `bytes_max` bytes; `None` when nothing is there yet (`Readable`
@@ -282,7 +282,7 @@ impl Node {
         channel: ChannelId,
         bytes_max: usize,
     ) -> Result<Option<Bytes>> {
-        self.taking(now, session)?.receive(channel, bytes_max)
+        self.undrained(now, session)?.receive(channel, bytes_max)
     }
 
     /// This end writes no more; what was written is still delivered.
@@ -370,7 +370,7 @@ impl Node {
         call: ChannelId,
         parts: &mut Vec<Bytes>,
     ) -> Result<bool> {
-        self.taking(now, session)?.take_reply(call, parts)
+        self.undrained(now, session)?.take_reply(call, parts)
     }
 
     /// The caller gives up.

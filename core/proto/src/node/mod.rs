@@ -4,8 +4,8 @@
 //! the typed methods are what the application asks for. *Drain*: [`Node::poll`] says what shall happen
 //! outside. *Questions* change nothing. The law: after every world input and every command, call `poll` until
 //! it answers `None`; otherwise the next one answers `NOT_DRAINED`. Only what takes (`channel_receive`,
-//! `call_take`) may come right behind the input that brought it. The instant of each call advances timers
-//! first (T1); it never goes back.
+//! `call_take`) and `channel_send` may come before the drain, so that one drain does for several of them. The
+//! instant of each call advances timers first (T1); it never goes back.
 //!
 //! This file keeps the maps and routes between links (`handshake`), pairs of nodes (`pair`), wishes to be
 //! connected (`connector`) and sessions. Invariant: input from a link, attempt or operation that is not known
