@@ -158,7 +158,8 @@ pub enum Output {
     /// To another shard; never emitted with one shard.
     ToShard(ShardMessage),
     /// Nothing more now; call `handle(Tick)` at this instant at the latest (`Instant::NEVER`: not at all).
-    /// Comes once, as the last output before `None`, and is always later than now.
+    /// Comes once, as the last output before `None`, and is always later than now; where nothing is to be said at all,
+    /// not even this is, and what was said before holds.
     Wake(Instant),
 }
 

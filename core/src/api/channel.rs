@@ -3,15 +3,19 @@
 use super::{DescriptorKind, Session, Wait, timed_out};
 use crate::engine::{Place, Ready, deadline, now};
 use bytes::Bytes;
+use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::ChannelId;
 use clerver_proto::node::ChannelReport;
+use clerver_proto::time::Instant;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Smaller messages are copied into the channel, larger ones kept as they are.
+const SHARED_BYTES_MIN: usize = 4 * 1024;
 /// Bytes that `receive` takes from a channel of bytes at once.
 const RECEIVE_BYTES: usize = 64 * 1024;
 
@@ -69,34 +73,55 @@ impl Channel {
     /// Errors: `SIZE` a message above the limit; `STOPPED` the peer reads no more; `CLOSED` after `end`, or
     /// the session closed; `LOST`; `TIMEOUT`.
     pub fn send(&self, data: &[u8], wait: Wait) -> Result<()> {
-        self.send_bytes(Bytes::copy_from_slice(data), wait)
+        if data.len() >= SHARED_BYTES_MIN {
+            // Copied here, where no lock is held.
+            return self.send_bytes(Bytes::copy_from_slice(data), wait);
+        }
+        let written = self.0.session.engine().gather(self.0.session.id(), self.0.id, data);
+        match written {
+            Some(written) if !self.0.is_bytes || written == data.len() => Ok(()),
+            written => self.send_pieces(wait, data.len(), written.unwrap_or(0), |at| data[at..].into()),
+        }
     }
 
     /// As [`Channel::send`], without a copy: the bytes are kept until the peer holds them.
     pub fn send_bytes(&self, data: Bytes, wait: Wait) -> Result<()> {
-        let mut rest = data;
-        if let Some(written) = self.0.session.engine().gather(self.0.session.id(), self.0.id, &rest) {
-            if !self.0.is_bytes || written >= rest.len() {
-                return Ok(());
-            }
-            rest = rest.slice(written..);
-        }
-        let until = deadline(wait);
+        self.send_pieces(wait, data.len(), 0, |at| data.slice(at..).into())
+    }
+
+    /// Sends what `from` answers for an offset, until all is sent.
+    fn send_pieces<'a>(
+        &self,
+        wait: Wait,
+        len: usize,
+        mut at: usize,
+        from: impl Fn(usize) -> Piece<'a>,
+    ) -> Result<()> {
+        let (session, channel) = (self.0.session.id(), self.0.id);
+        let mut until = None;
         loop {
-            let left = wait.map(|_| until.since(now()));
+            // The clock is asked again for the second piece only.
+            let left = match (wait, until) {
+                (Some(_), Some(until)) => Some(Instant::since(until, now())),
+                (Some(wait), None) => {
+                    until = self.0.is_bytes.then(|| deadline(Some(wait)));
+                    Some(wait)
+                }
+                (None, _) => None,
+            };
             let sent = self.0.session.engine().block(
                 left,
-                || self.place(Ready::Writable(self.0.id)),
+                || self.place(Ready::Writable(channel)),
                 || timed_out(&self.doing("send on"), wait),
                 |shard, now, _| {
-                    let result = shard.node.channel_send(now, self.0.session.id(), self.0.id, rest.clone());
+                    let result = shard.node.channel_send(now, session, channel, from(at));
                     if is_again(&result) { None } else { Some(result) }
                 },
             )?;
-            if !self.0.is_bytes || sent >= rest.len() {
+            at += sent;
+            if !self.0.is_bytes || at >= len {
                 return Ok(());
             }
-            rest = rest.slice(sent..);
         }
     }
 
@@ -105,7 +130,6 @@ impl Channel {
     ///
     /// Errors: `AGAIN` no room; otherwise as [`Channel::send`].
     pub fn try_send(&self, data: &[u8]) -> Result<usize> {
-        let data = Bytes::copy_from_slice(data);
         let engine = self.0.session.engine();
         engine.change(|shard, now| shard.node.channel_send(now, self.0.session.id(), self.0.id, data))
     }

@@ -62,7 +62,6 @@ use crate::options::Settings;
 use crate::tls::TlsContext;
 use crate::trust::TrustStore;
 use alarm::{Alarm, NodeNumber};
-use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, HostId, NodeId, SessionId};
 use clerver_proto::node::Input;
@@ -217,11 +216,12 @@ impl Engine {
 
     /// Writes a small message or a few bytes while the driver gathers them; answers how much. `None` when it does not
     /// gather, or nothing fits.
-    pub(crate) fn gather(&self, session: SessionId, channel: ChannelId, data: &Bytes) -> Option<usize> {
+    pub(crate) fn gather(&self, session: SessionId, channel: ChannelId, data: &[u8]) -> Option<usize> {
         if data.len() >= GATHERED_BYTES_MAX || self.is_forked() {
             return None;
         }
-        self.shard.lock().gather(clock::now(), session, channel, data)
+        let mut shard = self.shard.lock();
+        if shard.is_gathering { shard.gather(clock::now(), session, channel, data.into()) } else { None }
     }
 
     /// As `with_shard`, for one change of an open node.

@@ -15,7 +15,7 @@ use super::object::{KindCallbacks, SharedPayload};
 use super::service::{Running, Service};
 use super::tasks::object_task;
 use super::watch::{ReadyQueue, Waiting, Watcher};
-use bytes::Bytes;
+use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
 use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
@@ -279,14 +279,14 @@ impl Shard {
         now: Instant,
         session: SessionId,
         channel: ChannelId,
-        data: &Bytes,
+        data: Piece<'_>,
     ) -> Option<usize> {
         if !self.is_gathering || self.is_broken || self.closed.is_some() || now >= self.wake {
             return None;
         }
         self.is_undrained = true;
         // Whatever is wrong is said to whoever tries in the ordinary way.
-        self.node.channel_send(now, session, channel, data.clone()).ok()
+        self.node.channel_send(now, session, channel, data).ok()
     }
 
     /// Whether nothing was written since the last drain; then the driver gathers no more.

@@ -26,6 +26,58 @@ fn codec_error(what: String) -> Error {
     malformed(what)
 }
 
+/// What an application writes: a small piece is copied in any case, a large one is kept.
+#[derive(Debug, Clone)]
+pub enum Piece<'a> {
+    /// Copied when there is room for it.
+    Borrowed(&'a [u8]),
+    /// Shared when it is large.
+    Shared(Bytes),
+}
+
+impl Piece<'_> {
+    /// Its length.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Borrowed(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+
+    /// Only the first bytes of it.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Piece::Borrowed(bytes) => *bytes = &bytes[..len],
+            Piece::Shared(bytes) => bytes.truncate(len),
+        }
+    }
+
+    fn into_shared(self) -> Bytes {
+        match self {
+            Piece::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Bytes> for Piece<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Piece::Shared(bytes)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Piece<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Piece::Borrowed(bytes)
+    }
+}
+
 /// Order in which channels may use a link (L5): the first kind goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
@@ -202,7 +254,7 @@ impl Channel {
     }
 
     /// Puts a message with its length into the channel. Only within the room that was made for it.
-    pub fn write_message(&mut self, message: Bytes) {
+    pub fn write_message(&mut self, message: Piece<'_>) {
         let prefix = varint_len(message.len() as u64);
         if message.len() < SLICE_BYTES_MIN {
             self.send.reserve(prefix + message.len());

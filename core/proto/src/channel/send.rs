@@ -3,6 +3,7 @@
 //! Keeps every byte from `kept` to `written`; offers what the peer's credit allows, first what was lost with
 //! a link. It does not know links: its caller says what a link carried, what was held and what was lost.
 
+use super::Piece;
 use super::range_set::RangeSet;
 use crate::error::{Code, Error};
 use crate::limits::SLICE_BYTES_MIN;
@@ -145,14 +146,15 @@ impl SendHalf {
     }
 
     /// Appends what the application wrote; small pieces are joined, large ones kept as they are.
-    pub fn write(&mut self, bytes: Bytes) {
-        if bytes.len() < SLICE_BYTES_MIN {
-            self.write_with(|tail| tail.extend_from_slice(&bytes));
+    pub fn write<'a>(&mut self, piece: impl Into<Piece<'a>>) {
+        let piece = piece.into();
+        if piece.len() < SLICE_BYTES_MIN {
+            self.write_with(|tail| tail.extend_from_slice(piece.bytes()));
         } else {
             self.seal_tail();
             let start = self.written;
-            self.written += bytes.len() as u64;
-            self.pieces.push_back((start, bytes));
+            self.written += piece.len() as u64;
+            self.pieces.push_back((start, piece.into_shared()));
         }
     }
 
@@ -370,7 +372,7 @@ mod tests {
             for len in writes {
                 let piece: Vec<u8> = (all.len()..all.len() + len).map(|at| (at % 251) as u8).collect();
                 all.extend_from_slice(&piece);
-                send.write(piece.into());
+                send.write(Bytes::from(piece));
             }
             let mut flying: Vec<Range<u64>> = Vec::new();
             for (max, is_held, which) in steps {

@@ -14,7 +14,7 @@ fn channel(id: u64) -> Channel {
 }
 
 fn write(from: &mut Channel, message: Vec<u8>) {
-    from.write_message(Bytes::from(message));
+    from.write_message(Bytes::from(message).into());
 }
 
 /// Carries everything that credit allows from one end to the other, and credit back.

@@ -7,6 +7,7 @@ use super::{
     CallOptions, ChannelOptions, ChannelReport, ConnectOptions, Incoming, Node, Outcome, ServiceOptions,
     SessionInfo, Trust,
 };
+use crate::channel::Piece;
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, ConnectorId, LinkId, SessionId};
 use crate::limits::SERVICES_MAX;
@@ -35,10 +36,26 @@ impl Node {
         self.known(id)
     }
 
-    /// Begins a command that only takes what came, or only writes: nothing has to be said to the world before it.
-    fn undrained(&mut self, now: Instant, id: SessionId) -> Result<&mut Session> {
-        self.enter_undrained(now);
-        self.known(id)
+    /// A command that only takes what came, or only writes: nothing has to be said to the world before it, and often
+    /// nothing after it.
+    fn undrained<R>(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        act: impl FnOnce(&mut Session) -> Result<R>,
+    ) -> Result<R> {
+        self.now = self.now.max(now);
+        if self.timers.next().is_some_and(|next| next <= self.now) {
+            self.enter_undrained(now);
+        }
+        let session = self.sessions.get_mut(&id).filter(|session| session.attached && !session.forgotten);
+        let session = session.ok_or_else(|| no_session(id))?;
+        let result = act(session);
+        if session.has_news() {
+            (self.drained, self.wake_due) = (false, true);
+            self.dirty.insert(id);
+        }
+        result
     }
 
     fn known(&mut self, id: SessionId) -> Result<&mut Session> {
@@ -259,14 +276,14 @@ impl Node {
     ///
     /// # Errors
     /// `AGAIN` (`Writable` follows); `SIZE`; `STOPPED` when the peer reads no more; `CLOSED` after the end.
-    pub fn channel_send(
+    pub fn channel_send<'a>(
         &mut self,
         now: Instant,
         session: SessionId,
         channel: ChannelId,
-        data: Bytes,
+        data: impl Into<Piece<'a>>,
     ) -> Result<usize> {
-        self.undrained(now, session)?.send(channel, data)
+        self.undrained(now, session, |session| session.send(channel, data.into()))
     }
 
     /// Takes the next whole message, or up to `bytes_max` bytes; `None` when nothing is there yet (`Readable`
@@ -282,7 +299,7 @@ impl Node {
         channel: ChannelId,
         bytes_max: usize,
     ) -> Result<Option<Bytes>> {
-        self.undrained(now, session)?.receive(channel, bytes_max)
+        self.undrained(now, session, |session| session.receive(channel, bytes_max))
     }
 
     /// This end writes no more; what was written is still delivered.
@@ -370,7 +387,7 @@ impl Node {
         call: ChannelId,
         parts: &mut Vec<Bytes>,
     ) -> Result<bool> {
-        self.undrained(now, session)?.take_reply(call, parts)
+        self.undrained(now, session, |session| session.take_reply(call, parts))
     }
 
     /// The caller gives up.

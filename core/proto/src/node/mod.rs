@@ -274,6 +274,9 @@ impl Node {
 
     /// What shall happen outside, one thing at a time; `None` when drained.
     pub fn poll(&mut self, now: Instant) -> Option<Output> {
+        if self.drained {
+            return None;
+        }
         self.now = self.now.max(now);
         for _ in 0..1_000_000 {
             if let Some(output) = self.out.pop_front() {

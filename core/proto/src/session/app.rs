@@ -2,7 +2,7 @@
 
 use super::calls::{Running, outcome_of};
 use super::{Services, Session};
-use crate::channel::Channel;
+use crate::channel::{Channel, Piece};
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
 use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, SessionEvent};
@@ -71,7 +71,7 @@ impl Session {
         Err(Error::new(Code::Again, format!("accept a channel from {}: none came yet", self.peer)))
     }
 
-    pub(crate) fn send(&mut self, id: ChannelId, data: Bytes) -> Result<usize> {
+    pub(crate) fn send(&mut self, id: ChannelId, mut data: Piece<'_>) -> Result<usize> {
         let message_max = self.streams.message_bytes_max();
         let channel = self.channel(id)?;
         if let Some(why) = &self.ended {
@@ -86,7 +86,7 @@ impl Session {
         }
         let len = data.len() as u64;
         if channel.is_bytes() {
-            if data.is_empty() {
+            if len == 0 {
                 return Ok(0);
             }
             let room = self.streams.make_room(id, len);
@@ -94,7 +94,8 @@ impl Session {
                 return Err(again(id));
             }
             if let Some(channel) = self.streams.get_mut(id) {
-                channel.send.write(data.slice(..room as usize));
+                data.truncate(room as usize);
+                channel.send.write(data);
             }
             self.streams.touch(id);
             return Ok(room as usize);
@@ -207,7 +208,7 @@ impl Session {
         let id = self.streams.open(header, expected)?;
         self.streams.make_room(id, whole);
         if let Some(channel) = self.streams.get_mut(id) {
-            channel.write_message(request);
+            channel.write_message(request.into());
             channel.send.finish();
         }
         self.streams.touch(id);
@@ -269,7 +270,7 @@ impl Session {
 
     pub(crate) fn reply(&mut self, id: ChannelId, reply: Bytes, last: bool) -> Result<()> {
         self.running(id)?;
-        self.send(id, reply)?;
+        self.send(id, reply.into())?;
         if last {
             self.finish(id)?;
             if let Some(running) = self.calls.running.get_mut(id) {

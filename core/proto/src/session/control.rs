@@ -17,7 +17,7 @@ impl Session {
     pub(super) fn say(&mut self, control: &Control) {
         let message = control.encode();
         if let Some(channel) = self.streams.get_mut(CONTROL).filter(|channel| channel.send.is_open()) {
-            channel.write_message(message);
+            channel.write_message(message.into());
         }
         self.streams.touch(CONTROL);
     }

@@ -334,6 +334,11 @@ impl Session {
         self.closing.as_ref().map_or(next, |closing| next.min(closing.deadline))
     }
 
+    /// Whether what was taken or written left something to do or to say.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.effects.is_empty() || !self.streams.changes.is_empty() || self.streams.has_work(false)
+    }
+
     /// A role that a new link should be dialled for.
     pub(crate) fn wants_link(&self) -> Option<Role> {
         if self.state.is_final() || !self.attached {
