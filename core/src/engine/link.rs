@@ -201,7 +201,7 @@ impl Link {
         let mut batches = 0;
         let next = loop {
             // What a full socket left over goes first, so the ciphertext never grows beyond one batch.
-            let batch = if cipher.is_sent() { queue.take_batch() } else { Vec::new() };
+            let batch = if cipher.is_sent() { queue.take_batch() } else { VecDeque::new() };
             let say_goodbye = cipher.is_sent() && batch.is_empty() && queue.hang_up && !cipher.goodbye;
             if cipher.is_sent() && batch.is_empty() && !say_goodbye {
                 break queue.stop(cipher.goodbye);
@@ -266,7 +266,7 @@ impl Link {
     fn send_batch(
         &self,
         cipher: &mut Cipher,
-        batch: Vec<Bytes>,
+        batch: VecDeque<Bytes>,
         say_goodbye: bool,
         record_bytes: usize,
     ) -> Result<Option<usize>> {
@@ -280,7 +280,7 @@ impl Link {
     }
 
     /// Encrypts in even records, at most 16 KiB per hold of the lock.
-    fn encrypt(&self, batch: &[Bytes], say_goodbye: bool, record_bytes: usize) -> Result<Vec<u8>> {
+    fn encrypt(&self, batch: &VecDeque<Bytes>, say_goodbye: bool, record_bytes: usize) -> Result<Vec<u8>> {
         let total: usize = batch.iter().map(Bytes::len).sum();
         let size = total.div_ceil(total.div_ceil(record_bytes).max(1)).max(1);
         let mut pieces: Vec<&[u8]> = Vec::new();
@@ -466,8 +466,13 @@ impl Queue {
         has_token
     }
 
-    fn take_batch(&mut self) -> Vec<Bytes> {
-        let mut batch = Vec::new();
+    fn take_batch(&mut self) -> VecDeque<Bytes> {
+        if self.bytes <= BATCH_BYTES {
+            self.bytes = 0;
+            // With its memory: an idle link keeps none.
+            return std::mem::take(&mut self.parts);
+        }
+        let mut batch = VecDeque::new();
         let mut room = BATCH_BYTES;
         while room > 0 {
             let Some(mut part) = self.parts.pop_front() else { break };
@@ -476,13 +481,13 @@ impl Queue {
                 self.parts.push_front(rest);
             }
             room -= part.len();
-            batch.push(part);
+            batch.push_back(part);
         }
         self.bytes -= BATCH_BYTES - room;
         batch
     }
 
-    fn put_back(&mut self, batch: Vec<Bytes>) {
+    fn put_back(&mut self, batch: VecDeque<Bytes>) {
         self.bytes += batch.iter().map(Bytes::len).sum::<usize>();
         batch.into_iter().rev().for_each(|part| self.parts.push_front(part));
     }
