@@ -19,7 +19,8 @@
  * Structs     begin with their size: write `clv_event event = CLV_EVENT_INIT;`. That lets a newer library know an older
  *             program, and the other way round.
  * Threads     Any function may be called from any thread, on any handle, at the same time. Closing a handle while another
- *             thread waits on it wakes that thread.
+ *             thread waits on it wakes that thread. A node has a thread of its own for its sockets; those with the option
+ *             engine = shared have one together, and then a handler with run_inline that hangs stops them all.
  * Waiting     Functions with timeout_ms wait at most so long: -1 for ever, 0 not at all, and then CLV_E_AGAIN means that
  *             nothing is there yet. All others do not wait, unless they say so.
  * Callbacks   run on threads of the library, beside each other, with no lock held: you may call anything from them. In a

@@ -287,3 +287,33 @@ fn an_inline_handler_closes_its_own_node_and_the_others_go_on() {
     calls(&live, "on");
     loops(1);
 }
+
+#[test]
+fn a_handler_that_hangs_in_the_loop_delays_the_others_and_hangs_no_close() {
+    let _alone = ALONE.lock();
+    let home = Home::new();
+    let (server, other, client) = (open(shared(&home)), open(shared(&home)), open(home.options()));
+    let (address, other_address) = (serve_echo(&server), serve_echo(&other));
+    let (entered, inside) = mpsc::channel();
+    let (release, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let hang = move |_: &CallContext| {
+        entered.send(()).unwrap();
+        let _ = wait.lock().recv();
+        Ok(b"late".to_vec())
+    };
+    server.serve("hang", INLINE, hang).unwrap();
+    let session = client.connect(&address, SOON).unwrap();
+    let live = client.connect(&other_address, SOON).unwrap();
+    let late = session.call_start("hang", b"", SOON).unwrap();
+    inside.recv().unwrap();
+    assert_eq!(live.call("inline", b"", Some(Duration::from_millis(50))).unwrap_err().code, Code::Timeout);
+    // It returns, although the loop cannot let the node go yet.
+    other.close(Duration::from_millis(100)).unwrap();
+    loops(2);
+    release.send(()).unwrap();
+    assert_eq!(late.receive(SOON).unwrap().unwrap(), "late");
+    calls(&session, "on");
+    server.close(Duration::from_secs(10)).unwrap();
+    loops(1);
+}
