@@ -1,4 +1,4 @@
-//! `make bench`: what sessions cost from C, beside raw TLS 1.3 by the same program in the same
+//! `make bench` and `make bench-scale`: what sessions cost from C, beside raw TLS 1.3 by the same program in the same
 //! run. docs/bench.md says what the figures mean.
 //!
 //! `c/` has the programs that measure; this is their director. It starts clients and servers of both kinds, lets them
@@ -13,15 +13,20 @@ mod machine;
 mod pair;
 mod report;
 mod rounds;
+mod scale;
 
 use clerver_programs::{Library, Profile};
 use machine::Regime;
 use pair::Bench;
 use report::Report;
 
-const USAGE: &str = "clerver-bench [--quick] [--rounds N] [--json FILE]
+const USAGE: &str =
+    "clerver-bench [--scale] [--quick] [--rounds N] [--sessions N] [--only ID,..] [--json FILE]
+  --scale      many sessions and slow paths, minutes; else calls and streams, 2 minutes
   --quick      one tiny round with the debug library: does it run at all?
   --rounds     how often everything is measured (5)
+  --sessions   how many live sessions --scale makes (100000)
+  --only       of --scale only these of F5, F9, F11, F12
   --json       writes the figures to this file too; so does BENCH_JSON=FILE";
 
 /// What a run is to do.
@@ -33,6 +38,8 @@ struct Plan {
     slice_ms: u64,
     /// How many idle sessions.
     idle_sessions: u64,
+    /// What of the large is wanted; nothing of it when it is not there.
+    scale: Option<scale::Plan>,
     json: Option<String>,
 }
 
@@ -43,21 +50,28 @@ fn plan() -> Result<Plan, String> {
         rounds: 5,
         slice_ms: 350,
         idle_sessions: 2000,
+        scale: None,
         json: std::env::var("BENCH_JSON").ok().filter(|path| !path.is_empty()),
     };
+    let mut scale = scale::Plan::whole();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value\n{USAGE}"));
         match &*argument {
+            "--scale" => plan.scale = Some(scale.clone()),
             "--quick" => {
                 (plan.profile, plan.is_quick) = (Profile::Debug, true);
                 (plan.rounds, plan.slice_ms, plan.idle_sessions) = (1, 30, 20);
+                scale = scale.quick();
             }
             "--rounds" => plan.rounds = number(&value()?)?,
+            "--sessions" => scale.sessions = number(&value()?)?,
+            "--only" => scale.only = value()?.split(',').map(str::to_uppercase).collect(),
             "--json" => plan.json = Some(value()?),
             _ => return Err(USAGE.into()),
         }
     }
+    plan.scale = plan.scale.map(|_| scale);
     Ok(plan)
 }
 
@@ -94,9 +108,18 @@ fn run() -> Result<(), String> {
     let bench = Bench::new(program)?;
     let mut report = Report::default();
     let is_release = plan.profile == Profile::Release;
-    let what = "from C beside raw OpenSSL TLS 1.3 over TCP, two processes each";
-    report.begin(what, &machine::describe(), plan.rounds, is_release);
-    measure(&bench, &plan, &mut report)?;
+    match &plan.scale {
+        None => {
+            let what = "from C beside raw OpenSSL TLS 1.3 over TCP, two processes each";
+            report.begin(what, &machine::describe(), plan.rounds, is_release);
+            measure(&bench, &plan, &mut report)?;
+        }
+        Some(scale) => {
+            let what = "from C: many sessions, storms and slow paths";
+            report.begin(what, &machine::describe(), scale.rounds, is_release);
+            scale::measure(&bench, scale, &mut report)?;
+        }
+    }
     report.missing(&bench.missing());
     if let Some(path) = plan.json {
         std::fs::write(&path, report.json()).map_err(|error| format!("{path}: {error}"))?;

@@ -73,8 +73,37 @@ fn a_quick_round_has_every_figure() {
 }
 
 #[test]
+fn a_handful_of_sessions_has_every_figure_of_scale() {
+    let (said, json) = quick(&["--scale", "--only", "f5,f9,f11"]);
+    for key in [
+        "session_server_kib",
+        "session_client_kib",
+        "server_cores_per_100k",
+        "sessions_live",
+        "registered_live",
+    ] {
+        assert!(number(figure(&json, key), "session") > 0.0, "{key} in {json}");
+    }
+    assert_measured(&json, &["object_attach_us", "queue_ns_per_byte", "deliver_ns_per_byte"]);
+    assert_measured(&json, &["registered_per_s", "attached_per_s"]);
+    assert!(number(figure(&json, "cut_lost_share"), "session") < 1.0, "{said}");
+    assert!(!json.contains("NaN") && !json.contains("inf"), "{json}");
+}
+
+#[test]
+fn a_beat_on_a_slow_path_is_measured_where_that_is_possible() {
+    let (said, json) = quick(&["--scale", "--only", "f12"]);
+    if let Some((_, why)) = said.split_once("F12 is not measured: ") {
+        return clerver_programs::skip("a_beat_on_a_slow_path_is_measured", why.lines().next().unwrap());
+    }
+    assert!(number(figure(&json, "beat_10_mbit_p99_ms"), "session") > 0.0, "{json}");
+    // Whether a beat gets through at all is what is measured.
+    assert!(figure(&json, "beat_100_kbit_p99_ms").contains("\"must\": 500"), "{json}");
+}
+
+#[test]
 fn a_wrong_argument_is_told() {
-    let done = Command::new(env!("CARGO_BIN_EXE_clerver-bench")).arg("--rounds").output().unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_clerver-bench")).arg("--sessions").output().unwrap();
     assert!(!done.status.success());
-    assert!(String::from_utf8_lossy(&done.stderr).contains("--rounds wants a value"));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("--sessions wants a value"));
 }
