@@ -3,10 +3,10 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test bench sim fuzz tsan lint header abi
+.PHONY: help setup install uninstall demo test bench bench-scale sim fuzz tsan lint header abi
 
 help: ## this list
-	@sed -nE 's/^([a-z]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup: ## check the tools; install them as root, else name the command
 	@tests/tools/setup.sh lint && echo "setup: all there"
@@ -25,6 +25,9 @@ test: ## format, clippy, all tests, the simulator; the last line sums up
 
 bench: ## measure speed on this machine beside raw TLS, 2 min; BENCH_JSON=file for figures
 	@tests/tools/bench.sh
+
+bench-scale: ## many sessions, storms, slow paths, 10 min; SESSIONS=n ONLY=F5,F12 BENCH_JSON=file
+	@tests/tools/bench-scale.sh
 
 sim: ## simulator: SEEDS=n many seeds (FROM=first), SEED=n one seed with a trace
 	@tests/tools/setup.sh

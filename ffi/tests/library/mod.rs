@@ -1,6 +1,7 @@
 //! The library as this profile builds it, and the programs that look at it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) use clerver_programs::skip;
 use clerver_programs::{Profile, build_library, link_library};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -65,14 +66,4 @@ pub(crate) fn have(test: &str, programs: &[&str]) -> bool {
         skip(test, &format!("needs {}", missing.join(", ")));
     }
     missing.is_empty()
-}
-
-/// Counts a test, or a part of one, as skipped.
-pub(crate) fn skip(test: &str, why: &str) {
-    use std::io::Write;
-    println!("skipped: {test}: {why}");
-    if let Some(list) = std::env::var_os("SKIPPED_TESTS_FILE") {
-        let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(list, "{test}: {why}").unwrap();
-    }
 }

@@ -1,23 +1,17 @@
-/*
- * The yardstick: OpenSSL's TLS 1.3 on blocking TCP sockets, a thread for each connection, and nothing else. A frame is a
- * letter, its length in four bytes, and data: c is sent back as it came, m is counted, e is answered with that count.
- */
+/* The yardstick on one connection: calls, streams and connecting; a thread for each connection. */
 #define _POSIX_C_SOURCE 200809L
-#include "common.h"
+#include "raw.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { HEAD_BYTES = 5 };
 
 static int trust_everybody(X509_STORE_CTX *store, void *user)
 {
@@ -27,7 +21,7 @@ static int trust_everybody(X509_STORE_CTX *store, void *user)
 }
 
 /* A fresh Ed25519 key with its own signature, asked of both ends, as links of sessions have it. */
-static SSL_CTX *make_context(int is_server, int idle)
+SSL_CTX *make_context(int is_server, int keeps_buffers)
 {
     SSL_CTX *context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
     EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
@@ -51,12 +45,12 @@ static SSL_CTX *make_context(int is_server, int idle)
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(context, trust_everybody, NULL);
-    if (idle)
+    if (!keeps_buffers)
         SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     return context;
 }
 
-static SSL *start_tls(SSL_CTX *context, int socket, int is_server)
+SSL *start_tls(SSL_CTX *context, int socket, int is_server)
 {
     int one = 1;
     SSL *ssl = SSL_new(context);
@@ -65,6 +59,53 @@ static SSL *start_tls(SSL_CTX *context, int socket, int is_server)
     if (!ssl || SSL_set_fd(ssl, socket) != 1 || (is_server ? SSL_accept(ssl) : SSL_connect(ssl)) != 1)
         die("TLS handshake");
     return ssl;
+}
+
+static struct sockaddr_in read_address(const char *address)
+{
+    struct sockaddr_in place;
+    char host[64] = "";
+    const char *colon = strchr(address, ':');
+    memset(&place, 0, sizeof place);
+    if (!colon || (size_t)(colon - address) >= sizeof host)
+        die("an address is HOST:PORT");
+    memcpy(host, address, (size_t)(colon - address));
+    place.sin_family = AF_INET;
+    place.sin_port = htons((uint16_t)atoi(colon + 1));
+    if (inet_pton(AF_INET, host, &place.sin_addr) != 1)
+        die("the host of an address is four numbers");
+    return place;
+}
+
+SSL *dial(SSL_CTX *context, const char *address)
+{
+    struct sockaddr_in to = read_address(address);
+    int made = socket(AF_INET, SOCK_STREAM, 0);
+    if (made < 0 || connect(made, (struct sockaddr *)&to, sizeof to) != 0)
+        die("connect");
+    return start_tls(context, made, 0);
+}
+
+void hang_up(SSL *ssl)
+{
+    close(SSL_get_fd(ssl));
+    SSL_free(ssl);
+}
+
+int listen_at(const char *address)
+{
+    struct sockaddr_in at = read_address(address);
+    socklen_t size = sizeof at;
+    int one = 1, made = socket(AF_INET, SOCK_STREAM, 0);
+    char host[64];
+    /* The port may be that of a server that was killed. */
+    if (made < 0 || setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        bind(made, (struct sockaddr *)&at, sizeof at) != 0 || listen(made, 4096) != 0 ||
+        getsockname(made, (struct sockaddr *)&at, &size) != 0)
+        die("listen");
+    printf("ready %s:%d\n", inet_ntop(AF_INET, &at.sin_addr, host, sizeof host), ntohs(at.sin_port));
+    fflush(stdout);
+    return made;
 }
 
 static int read_all(SSL *ssl, unsigned char *bytes, size_t size)
@@ -79,15 +120,14 @@ static int read_all(SSL *ssl, unsigned char *bytes, size_t size)
     return 1;
 }
 
-static void put_head(unsigned char *frame, char letter, size_t size)
+void put_head(unsigned char *frame, char letter, size_t size)
 {
     uint32_t length = htonl((uint32_t)size);
     frame[0] = (unsigned char)letter;
     memcpy(frame + 1, &length, sizeof length);
 }
 
-/* Reads a frame with its head; the size of its data, or -1 at the end. */
-static long read_frame(SSL *ssl, unsigned char *frame)
+long read_frame(SSL *ssl, unsigned char *frame)
 {
     uint32_t length;
     if (!read_all(ssl, frame, HEAD_BYTES))
@@ -99,20 +139,27 @@ static long read_frame(SSL *ssl, unsigned char *frame)
     return (long)length;
 }
 
-static void write_frame(SSL *ssl, const unsigned char *frame, size_t size)
+void write_frame(SSL *ssl, const unsigned char *frame, size_t size)
 {
     if (SSL_write(ssl, frame, (int)(size + HEAD_BYTES)) <= 0)
         die("SSL_write");
 }
 
+void echo_once(SSL *ssl, unsigned char *frame)
+{
+    put_head(frame, 'c', CALL_BYTES);
+    write_frame(ssl, frame, CALL_BYTES);
+    if (read_frame(ssl, frame) != CALL_BYTES)
+        die("reply");
+}
+
 static void *serve_connection(void *user)
 {
-    static const size_t ROOM = HEAD_BYTES + MESSAGE_BYTES_MAX;
     SSL *ssl = user;
-    unsigned char *frame = malloc(ROOM);
+    unsigned char *frame = must_have(malloc(HEAD_BYTES + MESSAGE_BYTES_MAX));
     uint64_t count = 0;
     long size;
-    while (frame && (size = read_frame(ssl, frame)) >= 0) {
+    while ((size = read_frame(ssl, frame)) >= 0) {
         if (frame[0] == 'm') {
             count++;
             continue;
@@ -125,15 +172,13 @@ static void *serve_connection(void *user)
         }
         write_frame(ssl, frame, (size_t)size);
     }
-    close(SSL_get_fd(ssl));
-    SSL_free(ssl);
+    hang_up(ssl);
     free(frame);
     return NULL;
 }
 
 struct listener {
     int socket;
-    int idle;
     SSL_CTX *context;
 };
 
@@ -142,59 +187,27 @@ static void *accept_all(void *user)
     struct listener *listener = user;
     for (;;) {
         pthread_t thread;
-        unsigned char frame[HEAD_BYTES + 64];
         int socket = accept(listener->socket, NULL, NULL);
-        SSL *ssl;
         if (socket < 0)
             die("accept");
-        ssl = start_tls(listener->context, socket, 1);
-        if (listener->idle) {
-            /* One echo, and then it is only kept. */
-            if (read_frame(ssl, frame) == 64)
-                write_frame(ssl, frame, 64);
-        } else if (pthread_create(&thread, NULL, serve_connection, ssl) != 0 || pthread_detach(thread) != 0) {
+        if (pthread_create(&thread, NULL, serve_connection, start_tls(listener->context, socket, 1)) != 0 ||
+            pthread_detach(thread) != 0)
             die("thread");
-        }
     }
     return NULL;
 }
 
-void raw_serve(int idle)
+void raw_serve(char **arguments)
 {
-    struct sockaddr_in at;
-    socklen_t size = sizeof at;
     struct listener listener;
     pthread_t thread;
-    const char *line;
-    memset(&at, 0, sizeof at);
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    listener.idle = idle;
-    listener.context = make_context(1, idle);
-    listener.socket = socket(AF_INET, SOCK_STREAM, 0);
-    if (listener.socket < 0 || bind(listener.socket, (struct sockaddr *)&at, sizeof at) != 0 ||
-        listen(listener.socket, 4096) != 0 || getsockname(listener.socket, (struct sockaddr *)&at, &size) != 0)
-        die("listen");
+    listener.context = make_context(1, 1);
+    listener.socket = listen_at(arguments[0]);
     if (pthread_create(&thread, NULL, accept_all, &listener) != 0)
         die("thread");
-    printf("ready 127.0.0.1:%d\n", ntohs(at.sin_port));
-    fflush(stdout);
-    while ((line = next_line()) != NULL)
+    while (next_line())
         tell_stat();
     exit(0);
-}
-
-static SSL *dial(SSL_CTX *context, const char *address)
-{
-    struct sockaddr_in to;
-    int made = socket(AF_INET, SOCK_STREAM, 0);
-    memset(&to, 0, sizeof to);
-    to.sin_family = AF_INET;
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    to.sin_port = htons((uint16_t)atoi(strchr(address, ':') + 1));
-    if (made < 0 || connect(made, (struct sockaddr *)&to, sizeof to) != 0)
-        die("connect");
-    return start_tls(context, made, 0);
 }
 
 static void call_for(SSL *ssl, unsigned char *frame, uint64_t ms)
@@ -203,10 +216,7 @@ static void call_for(SSL *ssl, unsigned char *frame, uint64_t ms)
     uint64_t begin = now_ns(), until = begin + ms * 1000000;
     while (begin < until) {
         uint64_t end;
-        put_head(frame, 'c', 64);
-        write_frame(ssl, frame, 64);
-        if (read_frame(ssl, frame) != 64)
-            die("reply");
+        echo_once(ssl, frame);
         end = now_ns();
         add_time(&times, end - begin);
         begin = end;
@@ -232,16 +242,30 @@ static void stream_for(SSL *ssl, unsigned char *frame, uint64_t ms, size_t size)
     memcpy(&counted, frame + HEAD_BYTES, sizeof counted);
     if (counted != sent)
         die("messages are missing");
-    tell_stream(sent, now_ns() - begin);
+    tell_rate(sent, now_ns() - begin);
 }
 
-void raw_client(const char *address)
+/* From nothing but the context to the first reply, again and again; hanging up is not timed. */
+static void connect_for(SSL_CTX *context, const char *address, unsigned char *frame, uint64_t ms)
 {
-    SSL *ssl = dial(make_context(0, 0), address);
-    unsigned char *frame = calloc(1, HEAD_BYTES + MESSAGE_BYTES_MAX);
-    const char *line;
-    if (!frame)
-        die("memory");
+    static struct times times;
+    uint64_t until = now_ns() + ms * 1000000;
+    do {
+        uint64_t begin = now_ns();
+        SSL *ssl = dial(context, address);
+        echo_once(ssl, frame);
+        add_time(&times, now_ns() - begin);
+        hang_up(ssl);
+    } while (now_ns() < until);
+    tell_times(&times);
+}
+
+void raw_client(char **arguments)
+{
+    const char *address = arguments[0], *line;
+    SSL_CTX *context = make_context(0, 1);
+    SSL *ssl = dial(context, address);
+    unsigned char *frame = must_have(calloc(1, HEAD_BYTES + MESSAGE_BYTES_MAX));
     say("ready");
     while ((line = next_line()) != NULL) {
         unsigned long ms = 0, size = 0;
@@ -249,31 +273,10 @@ void raw_client(const char *address)
             call_for(ssl, frame, ms);
         else if (sscanf(line, "stream %lu %lu", &ms, &size) == 2)
             stream_for(ssl, frame, ms, size);
+        else if (sscanf(line, "connect %lu", &ms) == 1)
+            connect_for(context, address, frame, ms);
         else
             tell_stat();
     }
     free(frame);
-}
-
-void raw_idle_client(const char *address, int count)
-{
-    SSL_CTX *context = make_context(0, 1);
-    const char *line;
-    int made = 0, wanted = WARM_SESSIONS;
-    do {
-        for (; made < wanted; made++) {
-            unsigned char frame[HEAD_BYTES + 64] = { 0 };
-            SSL *ssl = dial(context, address);
-            put_head(frame, 'c', 64);
-            write_frame(ssl, frame, 64);
-            if (read_frame(ssl, frame) != 64)
-                die("reply");
-            tell_progress(made);
-        }
-        printf("ready %d\n", made);
-        fflush(stdout);
-        while ((line = next_line()) != NULL && strcmp(line, "stat") == 0)
-            tell_stat();
-        wanted = WARM_SESSIONS + count;
-    } while (line);
 }

@@ -1,15 +1,15 @@
-/* The same program over sessions of Clerver. */
+/* One session: a server that takes channels and answers calls, and a client that is told what to measure. */
 #define _POSIX_C_SOURCE 200809L
-#include "common.h"
+#include "session.h"
 
-#include <clerver.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_MS = 20000 };
+/* Names of wishes that this library does not have, each after a space. */
+static char missing[256];
 
-static void must(clv_status status, const char *what)
+void must(clv_status status, const char *what)
 {
     if (status == CLV_OK)
         return;
@@ -17,17 +17,46 @@ static void must(clv_status status, const char *what)
     exit(1);
 }
 
-/* `pairs` are names and values of options, up to a NULL. */
-static clv_node open_node(const char *const *pairs)
+static void note_missing(const char *name)
+{
+    size_t used = strlen(missing);
+    if (!strstr(missing, name))
+        snprintf(missing + used, sizeof missing - used, " %s", name);
+}
+
+static void set_wish(clv_options *options, const char *wish)
+{
+    int may_miss = wish[0] == '?';
+    const char *name = wish + may_miss, *equals = strchr(name, '=');
+    char text[64] = "";
+    clv_status status;
+    if (!equals || (size_t)(equals - name) >= sizeof text)
+        die("a wish is name=value");
+    memcpy(text, name, (size_t)(equals - name));
+    status = clv_options_set(options, text, equals + 1);
+    if (may_miss && (status == CLV_E_CONFIG || status == CLV_E_UNSUPPORTED))
+        note_missing(text);
+    else
+        must(status, text);
+}
+
+clv_node open_node(const char *name, char **wishes)
 {
     clv_options *options;
     clv_node node;
     must(clv_options_new(&options), "options");
-    for (; *pairs; pairs += 2)
-        must(clv_options_set(options, pairs[0], pairs[1]), pairs[0]);
+    must(clv_options_set(options, "node_name", name), "node_name");
+    for (; *wishes; wishes++)
+        set_wish(options, *wishes);
     must(clv_node_open(options, &node), "open");
     clv_options_free(options);
     return node;
+}
+
+void say_ready(const char *text)
+{
+    printf("ready %s%s%s\n", text, missing[0] ? " missing" : "", missing);
+    fflush(stdout);
 }
 
 static clv_status echo(void *user, clv_request request)
@@ -39,41 +68,60 @@ static clv_status echo(void *user, clv_request request)
     return status == CLV_OK ? clv_reply(request, data, size) : status;
 }
 
-/* Large messages are looked at where they are, small ones are copied into memory of ours. */
-static clv_status take(clv_channel channel, int is_large)
+static clv_status tell_time(void *user, clv_request request)
 {
-    static unsigned char small[4096];
-    clv_buffer *large = NULL;
-    clv_status status;
-    size_t size;
-    if (!is_large)
-        return clv_channel_recv(channel, small, sizeof small, -1, &size);
-    status = clv_channel_recv_buffer(channel, -1, &large);
-    clv_buffer_free(large);
-    return status;
+    uint64_t now = now_ns();
+    (void)user;
+    return clv_reply(request, &now, sizeof now);
 }
 
-static uint64_t count_messages(clv_channel channel)
+void offer_services(clv_node node)
 {
-    uint64_t count = 0;
-    char name[256] = "";
-    clv_status status = clv_channel_name(channel, name, sizeof name);
-    while (status == CLV_OK) {
-        status = take(channel, strcmp(name, "large") == 0);
-        count += status == CLV_OK;
+    clv_service_options options = CLV_SERVICE_OPTIONS_INIT;
+    must(clv_serve(node, "worker", NULL, echo, NULL, NULL), "serve");
+    must(clv_serve(node, "deliver", NULL, let_go, NULL, NULL), "serve");
+    options.run_inline = 1;
+    must(clv_serve(node, "inline", &options, echo, NULL, NULL), "serve");
+    must(clv_serve(node, "clock", &options, tell_time, NULL, NULL), "serve");
+}
+
+void listen_at_all(clv_node node, const char *addresses)
+{
+    char all[1024] = "", one[CLV_ADDRESS_BYTES], bound[CLV_ADDRESS_BYTES];
+    while (*addresses) {
+        size_t size = strcspn(addresses, ","), used = strlen(all);
+        if (size >= sizeof one || used + sizeof bound + 1 > sizeof all)
+            die("addresses");
+        memcpy(one, addresses, size);
+        one[size] = 0;
+        must(clv_node_listen(node, one, -1, bound, sizeof bound), "listen");
+        snprintf(all + used, sizeof all - used, "%s%s", used ? "," : "", bound);
+        addresses += size + (addresses[size] == ',');
     }
-    return status == CLV_E_END ? count : UINT64_MAX;
+    say_ready(all);
 }
 
-/* Counts what comes on one channel after the other. */
+/* Who takes a channel of which name. */
+static const struct {
+    const char *name;
+    void (*take)(clv_channel channel);
+} CONSUMERS[] = {
+    { "large", count_large }, { "small", count_small }, { "lone", note_lone },
+    { "push", push_for },     { "held", take_held },
+};
+
+/* Serves one channel after the other. */
 static void *serve_session(void *user)
 {
     clv_session session = *(clv_session *)user;
     clv_channel channel;
     free(user);
     while (clv_channel_accept(session, -1, &channel) == CLV_OK) {
-        uint64_t count = count_messages(channel);
-        clv_channel_send(channel, &count, sizeof count, WAIT_MS);
+        char name[256] = "";
+        must(clv_channel_name(channel, name, sizeof name), "name");
+        for (size_t at = 0; at < sizeof CONSUMERS / sizeof *CONSUMERS; at++)
+            if (strcmp(CONSUMERS[at].name, name) == 0)
+                CONSUMERS[at].take(channel);
         clv_channel_end(channel);
         clv_channel_close(channel);
     }
@@ -81,23 +129,13 @@ static void *serve_session(void *user)
     return NULL;
 }
 
-struct listener {
-    clv_node node;
-    int idle;
-};
-
 static void *accept_all(void *user)
 {
-    struct listener *listener = user;
+    clv_node *node = user;
     clv_session session;
-    while (clv_accept(listener->node, -1, &session) == CLV_OK) {
+    while (clv_accept(*node, -1, &session) == CLV_OK) {
         pthread_t thread;
-        clv_session *given;
-        if (listener->idle)
-            continue;
-        given = malloc(sizeof *given);
-        if (!given)
-            die("memory");
+        clv_session *given = must_have(malloc(sizeof *given));
         *given = session;
         if (pthread_create(&thread, NULL, serve_session, given) != 0 || pthread_detach(thread) != 0)
             die("thread");
@@ -105,90 +143,50 @@ static void *accept_all(void *user)
     return NULL;
 }
 
-/* Beats of idle sessions come so seldom that their nodes need not be driven while others connect. */
-#define IDLE_OPTIONS "beat_ms", "20000", "ttl_ms", "100000", "max_gap_ms", "20000"
-
-void session_serve(int idle)
+void session_serve(char **arguments)
 {
-    static const char *const BUSY[] = { "node_name", "bench", NULL };
-    static const char *const IDLE[] = { "node_name", "bench", "source_rate_per_s", "1000000", IDLE_OPTIONS, NULL };
-    clv_service_options options = CLV_SERVICE_OPTIONS_INIT;
-    struct listener listener;
-    char bound[CLV_ADDRESS_BYTES];
+    clv_node node = open_node("bench", arguments + 1);
     pthread_t thread;
-    listener.idle = idle;
-    listener.node = open_node(idle ? IDLE : BUSY);
-    must(clv_serve(listener.node, "worker", NULL, echo, NULL, NULL), "serve");
-    options.run_inline = 1;
-    must(clv_serve(listener.node, "inline", &options, echo, NULL, NULL), "serve");
-    must(clv_node_listen(listener.node, "127.0.0.1:0", -1, bound, sizeof bound), "listen");
-    if (pthread_create(&thread, NULL, accept_all, &listener) != 0)
+    offer_services(node);
+    if (pthread_create(&thread, NULL, accept_all, &node) != 0)
         die("thread");
-    printf("ready %s\n", bound);
-    fflush(stdout);
+    listen_at_all(node, arguments[0]);
     while (next_line())
         tell_stat();
     exit(0);
 }
 
-static void call_once(clv_session session, const char *service)
+void session_client(char **arguments)
 {
-    static const unsigned char REQUEST[64];
-    clv_buffer *reply;
-    must(clv_call(session, service, REQUEST, sizeof REQUEST, WAIT_MS, &reply), "call");
-    if (clv_buffer_size(reply) != sizeof REQUEST)
-        die("reply");
-    clv_buffer_free(reply);
-}
-
-static void call_for(clv_session session, const char *service, uint64_t ms)
-{
-    static struct times times;
-    uint64_t begin = now_ns(), until = begin + ms * 1000000;
-    while (begin < until) {
-        uint64_t end;
-        call_once(session, service);
-        end = now_ns();
-        add_time(&times, end - begin);
-        begin = end;
-    }
-    tell_times(&times);
-}
-
-static void stream_for(clv_session session, uint64_t ms, size_t size)
-{
-    static const unsigned char MESSAGE[MESSAGE_BYTES_MAX];
-    uint64_t begin = now_ns(), until = begin + ms * 1000000, sent = 0, counted = 0;
-    clv_channel channel;
-    size_t got = 0;
-    must(clv_channel_open(session, size > 4096 ? "large" : "small", NULL, WAIT_MS, &channel), "channel");
-    do {
-        for (int turn = 0; turn < 16; turn++, sent++)
-            must(clv_channel_send(channel, MESSAGE, size, -1), "send");
-    } while (now_ns() < until);
-    must(clv_channel_end(channel), "end");
-    must(clv_channel_recv(channel, &counted, sizeof counted, -1, &got), "count");
-    if (counted != sent)
-        die("messages are missing");
-    tell_stream(sent, now_ns() - begin);
-    must(clv_channel_close(channel), "close");
-}
-
-void session_client(const char *address)
-{
-    static const char *const OPTIONS[] = { "node_name", "client", NULL };
-    clv_node node = open_node(OPTIONS);
+    const char *address = arguments[0], *line;
+    char **wishes = arguments + 1;
+    clv_node node = open_node("client", wishes);
     clv_session session;
-    const char *line;
     must(clv_connect(node, address, WAIT_MS, &session), "connect");
-    say("ready");
+    say_ready("");
     while ((line = next_line()) != NULL) {
-        unsigned long ms = 0, size = 0;
+        unsigned long ms = 0, size = 0, count = 0, period_us = 0;
         char service[16];
-        if (sscanf(line, "call %15s %lu", service, &ms) == 2)
+        if (sscanf(line, "callers %lu %15s %lu", &count, service, &ms) == 3)
+            call_by_many(session, count, service, ms);
+        else if (sscanf(line, "call %15s %lu", service, &ms) == 2)
             call_for(session, service, ms);
         else if (sscanf(line, "stream %lu %lu", &ms, &size) == 2)
             stream_for(session, ms, size);
+        else if (sscanf(line, "lone %lu", &ms) == 1)
+            lone_for(session, ms);
+        else if (sscanf(line, "push %lu", &ms) == 1)
+            burst_for(session, ms);
+        else if (sscanf(line, "pace %lu %lu %lu", &ms, &period_us, &size) == 3)
+            pace_for(session, ms, period_us, size);
+        else if (sscanf(line, "connect %lu", &ms) == 1)
+            connect_for(address, ms, wishes);
+        else if (sscanf(line, "objects %lu", &count) == 1)
+            attach_objects(node, session, count);
+        else if (sscanf(line, "queue %lu %lu", &count, &size) == 2)
+            queue_messages(session, count, size);
+        else if (strcmp(line, "deliver") == 0)
+            deliver_messages(session);
         else
             tell_stat();
     }
@@ -196,37 +194,11 @@ void session_client(const char *address)
     must(clv_node_close(node, 1000, NULL), "close");
 }
 
-/* Lets every node do what there is to do. */
-static void drive(const clv_node *nodes, int count)
+void host_id(char **arguments)
 {
-    for (int turn = 0; turn < 3; turn++)
-        for (int at = 0; at < count; at++)
-            must(clv_node_run_once(nodes[at], 0), "run_once");
-}
-
-/* A session belongs to a pair of nodes, so that many sessions need many nodes; these have no threads. */
-void session_idle_client(const char *address, int count)
-{
-    static const char *const OPTIONS[] = { "node_name", "idle", "caller_driven", "true", IDLE_OPTIONS, NULL };
-    clv_node *nodes = calloc((size_t)(count + WARM_SESSIONS), sizeof *nodes);
-    clv_session session;
-    const char *line;
-    int made = 0, wanted = WARM_SESSIONS;
-    if (!nodes)
-        die("memory");
-    do {
-        for (; made < wanted; made++) {
-            nodes[made] = open_node(OPTIONS);
-            must(clv_connect(nodes[made], address, WAIT_MS, &session), "connect");
-            call_once(session, "inline");
-            tell_progress(made);
-        }
-        drive(nodes, made);
-        printf("ready %d\n", made);
-        fflush(stdout);
-        while ((line = next_line()) != NULL && strcmp(line, "stat") == 0)
-            tell_stat();
-        wanted = WARM_SESSIONS + count;
-    } while (line);
-    exit(0);
+    clv_node node = open_node("id", arguments);
+    char id[CLV_HOST_ID_BYTES];
+    must(clv_node_id(node, id, sizeof id), "id");
+    say_ready(id);
+    must(clv_node_close(node, 1000, NULL), "close");
 }

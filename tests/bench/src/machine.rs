@@ -26,6 +26,11 @@ impl Regime {
         vec![Regime::OneCpu, Regime::NoIdle, Regime::Split, Regime::Free]
     }
 
+    /// Whether runs may be compared by it.
+    pub(crate) fn is_stable(self) -> bool {
+        matches!(self, Regime::OneCpu | Regime::NoIdle)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Regime::OneCpu => "1cpu",

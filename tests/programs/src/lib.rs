@@ -8,7 +8,7 @@ mod process;
 pub use process::{Process, Runner};
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -106,6 +106,20 @@ pub fn link_library(built: &Path, programs: &Path) -> io::Result<()> {
     [SONAME, "libclerver.so"]
         .iter()
         .try_for_each(|name| link(&built.join("libclerver.so"), &programs.join(name)))
+}
+
+/// Counts a test, or a part of one, as skipped: CONTRIBUTING.md says how.
+pub fn skip(test: &str, why: &str) {
+    println!("skipped: {test}: {why}");
+    let Some(list) = std::env::var_os("SKIPPED_TESTS_FILE") else { return };
+    let written = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&list)
+        .and_then(|mut list| writeln!(list, "{test}: {why}"));
+    if let Err(error) = written {
+        panic!("count a skipped test in {}: {error}", list.display());
+    }
 }
 
 /// A symbolic link that replaces what was there.

@@ -1,29 +1,74 @@
-//! System calls per call, counted by strace where it is there.
+//! What a 64-byte call costs both processes: CPU time, voluntary context switches, and system calls, which strace
+//! counts where it is there.
 
+use crate::figure::{Entry, Figure, Name, Sample, figures};
 use crate::machine::Regime;
 use crate::pair::{Bench, Kind, Pair};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-/// System calls of both processes per 64-byte call; or why they were not counted.
-pub(crate) type Syscalls = Result<[(&'static str, f64); 3], String>;
+/// The figures, and why system calls are not among them, if they are not.
+pub(crate) type Costs = (Vec<Figure>, Option<String>);
 
-/// Measures, unless there is no strace or it may not trace.
+/// What is called, where raw TLS has but one service.
+const SERVICES: [&str; 2] = ["inline", "worker"];
+
+/// Names of a cost for each of the services.
+const CPU: [(&str, &str); 2] =
+    [("call_inline_cpu_us", "CPU us, inline handler"), ("call_worker_cpu_us", "CPU us, worker handler")];
+const SWITCHES: [(&str, &str); 2] = [
+    ("call_inline_switches", "voluntary switches, inline handler"),
+    ("call_worker_switches", "voluntary switches, worker handler"),
+];
+const SYSCALLS: [(&str, &str); 2] = [
+    ("call_inline_syscalls", "system calls, inline handler"),
+    ("call_worker_syscalls", "system calls, worker handler"),
+];
+
+fn name((key, title): (&'static str, &'static str)) -> Name {
+    Name { id: "cost", key, title, against: "raw TLS" }
+}
+
+/// Measures on one CPU, where nothing is spent on waking another one.
 ///
 /// # Errors
 /// What a program of the bench said when it failed.
-pub(crate) fn measure(bench: &Bench, slice_ms: u64) -> Result<Syscalls, String> {
+pub(crate) fn measure(bench: &Bench, rounds: usize, slice_ms: u64) -> Result<Costs, String> {
     let mut raw = bench.pair(Kind::Raw, Regime::OneCpu)?;
     let mut session = bench.pair(Kind::Session, Regime::OneCpu)?;
-    let count = |pair: &mut Pair, service: &str| {
-        // Once without, so that what is counted are calls alone.
-        pair.calls(service, slice_ms / 8 + 1).and_then(|_| counted(pair, service, slice_ms))
+    let mut round = |ms: u64| -> Result<Vec<Entry>, String> {
+        let base = raw.calls("echo", ms)?.cost;
+        let mut entries = Vec::new();
+        for (index, service) in SERVICES.iter().enumerate() {
+            let cost = session.calls(service, ms)?.cost;
+            let pairs = [(CPU, base.cpu_us, cost.cpu_us), (SWITCHES, base.switches, cost.switches)];
+            entries.extend(pairs.map(|(names, base, ours)| Entry {
+                name: name(names[index]),
+                goal: None,
+                base: Some(Sample::of(base)),
+                session: Sample::of(ours),
+            }));
+        }
+        Ok(entries)
     };
-    let raw = count(&mut raw, "echo");
-    let inline = count(&mut session, "inline");
-    let worker = count(&mut session, "worker");
-    let all = || Ok([("raw", raw?), ("inline", inline?), ("worker", worker?)]);
-    Ok(all())
+    round(slice_ms / 8 + 1)?;
+    let rounds: Result<Vec<_>, String> = (0..rounds.max(1)).map(|_| round(slice_ms)).collect();
+    let mut all = figures(&rounds?);
+    match syscalls(&mut raw, &mut session, slice_ms) {
+        Ok(counted) => all.extend(counted),
+        Err(why) => return Ok((all, Some(why))),
+    }
+    Ok((all, None))
+}
+
+/// What strace counts; an error where it cannot.
+fn syscalls(raw: &mut Pair, session: &mut Pair, slice_ms: u64) -> Result<[Figure; 2], String> {
+    let base = counted(raw, "echo", slice_ms)?;
+    let mut figure = |index: usize| -> Result<Figure, String> {
+        let ours = counted(session, SERVICES[index], slice_ms)?;
+        Ok(Figure::once(name(SYSCALLS[index]), None, Some(base), ours))
+    };
+    Ok([figure(0)?, figure(1)?])
 }
 
 /// Traces both processes while calls are made.
