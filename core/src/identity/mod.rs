@@ -16,7 +16,7 @@ use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::HostId;
 use openssl::error::ErrorStack;
 use openssl::pkey::{HasPublic, PKey, PKeyRef, Private};
-use openssl::sha::sha256;
+use openssl::sha::Sha256;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,9 +36,16 @@ impl fmt::Debug for HostKey {
     }
 }
 
-/// SHA-256 of the public key in SPKI DER form.
+/// What stands before the 32 bytes of an Ed25519 key in SPKI DER form (RFC 8410 section 4).
+const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// SHA-256 of an Ed25519 public key in SPKI DER form, which is put together here: to ask OpenSSL for it costs a sixth
+/// of a handshake.
 pub(crate) fn host_id_of<T: HasPublic>(key: &PKeyRef<T>) -> Result<HostId, ErrorStack> {
-    Ok(HostId(sha256(&key.public_key_to_der()?)))
+    let mut hash = Sha256::new();
+    hash.update(&SPKI_HEAD);
+    hash.update(&key.raw_public_key()?);
+    Ok(HostId(hash.finish()))
 }
 
 impl HostKey {
@@ -70,5 +77,17 @@ impl HostKey {
     /// The id that peers know this host by.
     pub fn host_id(&self) -> HostId {
         self.0.host_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_id_is_the_hash_of_the_key_as_openssl_writes_it() {
+        let pkey = PKey::generate_ed25519().unwrap();
+        let der = pkey.public_key_to_der().unwrap();
+        assert_eq!(host_id_of(&pkey).unwrap(), HostId(openssl::sha::sha256(&der)));
     }
 }
