@@ -162,34 +162,43 @@ pub(crate) const NO_WAIT: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// For `send`: a peer that is gone is an error and no SIGPIPE.
 pub(crate) const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
 
-/// Which signals a thread has blocked.
+/// Which signals a thread has blocked: a bit for each, the first signal lowest. The system's own form has room for a
+/// thousand more.
 #[derive(Clone, Copy)]
-pub(crate) struct SignalMask(libc::sigset_t);
+pub(crate) struct SignalMask(u64);
 
 impl SignalMask {
     /// Every signal.
     pub(crate) fn all() -> SignalMask {
-        // SAFETY: a set of signals is plain numbers, for which zeros are a value.
-        let mut mask = SignalMask(unsafe { std::mem::zeroed() });
-        // SAFETY: the set is valid during the call.
-        unsafe { libc::sigfillset(&raw mut mask.0) };
-        mask
+        SignalMask(u64::MAX)
+    }
+
+    fn signals() -> impl Iterator<Item = (u64, libc::c_int)> {
+        (0..64).map(|bit| (1 << bit, bit + 1))
     }
 
     /// That of this thread.
     pub(crate) fn current() -> SignalMask {
-        // SAFETY: as above; nothing is changed.
-        unsafe {
-            let mut mask = SignalMask(std::mem::zeroed());
-            libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask.0);
-            mask
-        }
+        // SAFETY: a set of signals is plain numbers, for which zeros are a value.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is valid during the call, and nothing is changed.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut set) };
+        // SAFETY: the set is valid during the call.
+        let is_blocked = |signal| unsafe { libc::sigismember(&raw const set, signal) == 1 };
+        let blocked = SignalMask::signals().filter(|&(_, signal)| is_blocked(signal));
+        SignalMask(blocked.fold(0, |mask, (bit, _)| mask | bit))
     }
 
     /// Makes it the mask of this thread.
     pub(crate) fn apply(&self) {
+        // SAFETY: as above.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        for (_, signal) in SignalMask::signals().filter(|(bit, _)| self.0 & bit != 0) {
+            // SAFETY: the set is valid during the call, which refuses what the C library keeps for itself.
+            unsafe { libc::sigaddset(&raw mut set, signal) };
+        }
         // SAFETY: the set is valid, and the old one is not asked for. It fails only for an unknown action.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
     }
 }
 

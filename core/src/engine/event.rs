@@ -209,6 +209,9 @@ impl Overflow for SessionEvent {
     }
 }
 
+/// Up to so many events wait without memory for more: an idle session has two or three that nobody took.
+const EXACT_MAX: usize = 4;
+
 /// A bounded queue; when it is full the oldest event is dropped, and counted.
 #[derive(Debug)]
 pub(crate) struct EventQueue<T> {
@@ -226,6 +229,9 @@ impl<T: Overflow> EventQueue<T> {
         if self.events.len() >= self.events_max {
             self.events.pop_front();
             self.dropped += 1;
+        }
+        if self.events.len() < EXACT_MAX {
+            self.events.reserve_exact(1);
         }
         self.events.push_back(event);
     }
