@@ -48,7 +48,7 @@ pub const PENDING_LINKS_MAX: usize = 4096;
 /// Counted frames that may wait for one LACK before one is sent at once.
 pub const LACK_FRAMES: u64 = 32;
 /// Bytes that may wait for one LACK before one is sent at once.
-pub const LACK_BYTES: u64 = 128 * 1024;
+pub const LACK_BYTES: u64 = 256 * 1024;
 /// A LACK waits at most this long for company.
 pub const LACK_DELAY: Duration = Duration::from_millis(20);
 /// Stream and state frames in flight on one link; more waits for a LACK.

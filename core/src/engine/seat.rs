@@ -33,7 +33,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(5);
 /// A caller first waits this long in a receive that nothing but the link ends: most replies come within it.
 pub(super) const SLICE: Duration = Duration::from_millis(8);
 /// Only a caller that comes back this soon leaves its link unarmed.
-const BURST: Duration = Duration::from_micros(500);
+const BURST: Duration = GRACE;
 /// For this long after something came that nobody had asked for, a link is always armed at once.
 const UNASKED: Duration = Duration::from_secs(1);
 
