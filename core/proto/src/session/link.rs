@@ -104,6 +104,8 @@ pub(crate) struct Link {
     beat_seen: u64,
     beat_seen_at: Instant,
     next_beat: Instant,
+    /// The next beat answers one of the peer's.
+    follows: bool,
     last_record: Instant,
     attached_at: Instant,
     records: u64,
@@ -146,6 +148,7 @@ impl Link {
             beat_seen: 0,
             beat_seen_at: now,
             next_beat: now,
+            follows: false,
             last_record: now,
             attached_at: now,
             records: 0,
@@ -203,14 +206,16 @@ impl Link {
     pub(crate) fn on_beat(
         &mut self,
         now: Instant,
-        number: u64,
-        echo: u64,
+        (number, echo): (u64, u64),
         delay: Duration,
+        beat: Duration,
     ) -> Option<Instant> {
         if number > self.beat_seen {
-            if self.beat_seen == 0 {
-                // The first beat is answered at once: a link that lives less than a beat renews the lease too.
+            // The first beat is answered at once: a link that lives less than a beat renews the lease too. Later ones
+            // are answered when this end's own is due soon anyway: one waking does for both.
+            if self.beat_seen == 0 || self.next_beat.since(now) < beat / 2 {
                 self.next_beat = now;
+                self.follows = self.beat_seen > 0;
             }
             self.beat_seen = number;
             self.beat_seen_at = now;
@@ -257,7 +262,9 @@ impl Link {
         if self.next_beat > now {
             return None;
         }
-        self.next_beat = now + beat;
+        // Who follows the peer's beats gives them time to come.
+        let patience = if std::mem::take(&mut self.follows) { beat / 8 } else { Duration::ZERO };
+        self.next_beat = now + beat + patience;
         self.beat_number += 1;
         if self.beats_out.len() == BEATS_OUT_MAX {
             self.beats_out.pop_front();

@@ -261,7 +261,7 @@ impl Session {
 
     fn on_beat(&mut self, now: Instant, id: LinkId, number: u64, echo: u64, delay: Duration) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if let Some(sent_at) = link.on_beat(now, number, echo, delay) {
+        if let Some(sent_at) = link.on_beat(now, (number, echo), delay, self.liveness.beat) {
             self.liveness.on_echo(sent_at, link.ttl);
         }
         self.retire_older_links();
