@@ -45,7 +45,7 @@ impl Node {
         act: impl FnOnce(&mut Session) -> Result<R>,
     ) -> Result<R> {
         self.now = self.now.max(now);
-        if self.timers.next().is_some_and(|next| next <= self.now) {
+        if self.next_timer() <= self.now {
             self.enter_undrained(now);
         }
         let session = self.sessions.get_mut(&id).filter(|session| session.attached && !session.forgotten);

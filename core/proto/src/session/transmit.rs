@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 /// Data shorter than this is copied behind its frame head, so that small frames make one piece.
 const COPY_BYTES_MAX: usize = 1024;
 /// What is allocated at once for small frames, and when too little of it is left.
-const HEAD_BYTES: usize = 512;
+const HEAD_BYTES: usize = 256;
 const HEAD_BYTES_MIN: usize = 192;
 /// No counted frame other than DATA is larger (RESET with a long text).
 const SMALL_FRAME_BYTES_MAX: usize = 320;
