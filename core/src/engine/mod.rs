@@ -349,7 +349,7 @@ impl Engine {
         if shard.others_wait(session, &bell) || bell.descriptor().is_err() {
             return None;
         }
-        let link = Arc::clone(shard.lone_link(session).filter(|link| link.seat.take(now))?);
+        let link = Arc::clone(shard.lone_link(session).filter(|link| link.take_seat(now))?);
         shard.put_up(session, ready, &bell);
         bell.begin_polling();
         Some((link, (session, ready), bell))
