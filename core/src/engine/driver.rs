@@ -78,6 +78,8 @@ pub(crate) struct Driver {
     pub(super) poll: Poll,
     events: Events,
     happened: Vec<Happened>,
+    /// Empty between turns.
+    mail: VecDeque<(Arc<Engine>, Command)>,
     pub(super) sources: Sources,
     pub(super) dials: BTreeMap<DialKey, Dial>,
     pub(super) timers: Deadlines<Timer>,
@@ -102,6 +104,7 @@ impl Driver {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             happened: Vec::new(),
+            mail: VecDeque::new(),
             sources: Sources::new(FIRST_TOKEN),
             dials: BTreeMap::new(),
             timers: Deadlines::default(),
@@ -176,7 +179,9 @@ impl Driver {
                 _ => self.read_link(&engine, token, READS_PER_TURN, is_ended),
             }
         }
-        for (engine, command) in event_loop.take_mail() {
+        let mut mail = std::mem::take(&mut self.mail);
+        event_loop.take_mail(&mut mail);
+        for (engine, command) in mail.drain(..) {
             if !engine.has_left() {
                 self.obey(&engine, command, may_run);
             }
@@ -185,6 +190,7 @@ impl Driver {
                 return;
             }
         }
+        self.mail = mail;
         self.run_timers(event_loop);
         if !self.ticking.is_empty() {
             let now = clock::now();

@@ -7,7 +7,7 @@ use super::Session;
 use super::link::{LINK_FRAMES_BYTES_MAX, Link, Sent, Suspicion};
 use crate::channel::Slice;
 use crate::id::{ChannelId, LinkId};
-use crate::io::Output;
+use crate::io::{Output, Parts};
 use crate::limits::{DATA_BYTES_MAX, IN_FLIGHT_FRAMES_MAX, LINGER, SEND_BYTES_MAX};
 use crate::time::Instant;
 use crate::wire::{Frame, Role, data_overhead};
@@ -30,7 +30,7 @@ struct Batch<'a> {
     used: usize,
     /// Small frames, and the heads of large ones.
     head: &'a mut BytesMut,
-    parts: Vec<Bytes>,
+    parts: Parts,
 }
 
 impl Batch<'_> {
@@ -40,7 +40,7 @@ impl Batch<'_> {
             // What was taken out of it has left by now, as a rule: then this is no allocation.
             head.reserve(HEAD_BYTES);
         }
-        Batch { room, used: 0, head, parts: Vec::new() }
+        Batch { room, used: 0, head, parts: Parts::new() }
     }
 
     fn left(&self) -> usize {
@@ -77,8 +77,14 @@ impl Batch<'_> {
     }
 
     fn seal(&mut self) {
-        if !self.head.is_empty() {
-            self.parts.push(self.head.split().freeze());
+        match self.head.len() {
+            0 => {}
+            // Cheaper than a share of it, and its memory stays for the next.
+            ..=COPY_BYTES_MAX => {
+                self.parts.push(Bytes::copy_from_slice(self.head));
+                self.head.clear();
+            }
+            _ => self.parts.push(self.head.split().freeze()),
         }
     }
 }
