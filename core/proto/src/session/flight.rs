@@ -5,7 +5,7 @@
 //! engine's own queue takes (the link's allowance).
 //!
 //! Invariants: `bytes` is the sum of what the frames in flight weigh; a frame is let go while they are fewer than the
-//! window, and is an eighth of it at most, or the smallest; the window shrinks only when a frame took too long, by half at most, and
+//! window, and is a quarter of it at most, or the smallest; the window shrinks only when a frame took too long, by half at most, and
 //! grows only when it was full, to twice at most.
 
 use crate::limits::{DATA_BYTES_MAX, LACK_DELAY};
@@ -18,6 +18,10 @@ const WINDOW_BYTES_FIRST: usize = 16 * 1024;
 const WINDOW_BYTES_MIN: usize = 1024;
 /// More is never in flight: the budget of a session.
 const WINDOW_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A path that carries this much in a second ..
+const FAST_BYTES: f64 = 128e6;
+/// .. gets this and what its length needs: more makes nothing faster, and whoever comes behind it waits for it.
+const WINDOW_BYTES_FAST: usize = 4 * DATA_BYTES_MAX;
 /// No frame of data is cut smaller than this on a slow link.
 const FRAME_BYTES_MIN: usize = 512;
 /// No beat is so short that less is aimed at: a LACK alone may wait for its 20 ms.
@@ -67,7 +71,10 @@ impl Flight {
             self.was_full = true;
             return 0;
         }
-        (self.window / 8).clamp(FRAME_BYTES_MIN, DATA_BYTES_MAX)
+        if self.window >= WINDOW_BYTES_FAST {
+            return DATA_BYTES_MAX;
+        }
+        (self.window / 8).max(FRAME_BYTES_MIN)
     }
 
     /// A frame goes, the `count`th of its link.
@@ -97,19 +104,23 @@ impl Flight {
         // With so little in flight the time is the path's own: it may have changed, and must not throttle for good.
         self.base = if self.window == WINDOW_BYTES_MIN { took } else { self.base.min(took) };
         let queue = (beat / 8).max(QUEUE_MIN);
-        let aim = self.base.saturating_add(queue).as_secs_f64() / took.as_secs_f64().max(1e-9);
+        let took_s = took.as_secs_f64().max(1e-9);
+        let aim = self.base.saturating_add(queue).as_secs_f64() / took_s;
         let was_full = std::mem::take(&mut self.was_full);
-        let wanted = if aim < 1.0 {
+        let mut wanted = self.window as f64;
+        if aim < 1.0 {
             self.has_shrunk = true;
-            (self.window.min(bytes) as f64 * aim).max(self.window as f64 / 2.0)
+            wanted = (self.window.min(bytes) as f64 * aim).max(wanted / 2.0);
         } else if was_full {
             // On a long path the aim is never far above what is, however little is in flight.
             let least = if self.has_shrunk { 1.25 } else { 2.0 };
             let is_short = took < self.base.saturating_add(queue / 2);
-            self.window as f64 * if is_short { aim.clamp(least, 2.0) } else { aim }
-        } else {
-            return;
-        };
+            wanted *= if is_short { aim.clamp(least, 2.0) } else { aim };
+        }
+        let rate = bytes as f64 / took_s;
+        if rate >= FAST_BYTES {
+            wanted = wanted.min((2.0 * self.base.as_secs_f64() * rate).max(WINDOW_BYTES_FAST as f64));
+        }
         self.window = (wanted as usize).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
     }
 }
@@ -123,6 +134,7 @@ mod tests {
     /// Bulk for so long through a path of this rate and one-way time, which has a queue without end. Answers the
     /// longest time that a byte spent in the queue in the last half, and bytes carried in a second then.
     fn carry(flight: &mut Flight, bytes_per_s: f64, way: Duration, span: Duration) -> (Duration, f64) {
+        (flight.bytes, flight.probe) = (0, None);
         flight.path_took(way * 2);
         let (mut now, mut free_at) = (Instant(1_000_000_000), Instant(1_000_000_000));
         let (start, mut sent, mut carried, mut longest) = (now, 0, 0, Duration::ZERO);
@@ -160,17 +172,27 @@ mod tests {
     }
 
     #[test]
-    fn a_fast_path_is_never_bounded_for_long() {
+    fn a_fast_and_long_path_is_kept_full() {
         let mut flight = Flight::new();
         let (_, carried) = carry(&mut flight, 1e9, Duration::from_millis(10), BEAT);
         assert!(carried > 0.8e9, "{carried} {flight:?}");
     }
 
     #[test]
+    fn a_fast_and_short_path_has_no_more_on_its_way_than_it_needs() {
+        let mut flight = Flight::new();
+        let (longest, carried) = carry(&mut flight, 1e9, Duration::from_micros(30), BEAT);
+        assert!(carried > 0.8e9 && longest < Duration::from_micros(500), "{carried} {longest:?} {flight:?}");
+        // Something held it up once.
+        flight.window = WINDOW_BYTES_MAX;
+        let (longest, _) = carry(&mut flight, 1e9, Duration::from_micros(30), BEAT);
+        assert!(longest < Duration::from_micros(500), "{longest:?} {flight:?}");
+    }
+
+    #[test]
     fn a_path_that_became_long_is_learned() {
         let mut flight = Flight::new();
         carry(&mut flight, 1_250_000.0, Duration::from_millis(1), BEAT * 10);
-        (flight.bytes, flight.probe) = (0, None);
         let (_, carried) = carry(&mut flight, 1_250_000.0, Duration::from_millis(400), BEAT * 100);
         assert!(carried > 0.8 * 1_250_000.0, "{carried} {flight:?}");
     }
