@@ -5,8 +5,8 @@
 //! engine's own queue takes (the link's allowance).
 //!
 //! Invariants: `bytes` is the sum of what the frames in flight weigh; a frame is let go while they are fewer than the
-//! window, and is a quarter of it at most, or the smallest; the window shrinks only when a frame took too long, by half at most, and
-//! grows only when it was full, to twice at most.
+//! window, and is a quarter of it at most, or the smallest; the window shrinks only when a frame took too long, by half
+//! at most, or when the path is fast and short; it grows only when it was full, to twice at most.
 
 use crate::limits::{DATA_BYTES_MAX, LACK_DELAY};
 use crate::time::Instant;
