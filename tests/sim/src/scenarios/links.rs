@@ -181,7 +181,7 @@ fn shared_connect() -> Plan {
         .expect_between(0, "live", 1, 2)
 }
 
-/// 100 kbit/s whose queue takes 20 s of bulk: beats and calls come through while it runs, both ways.
+/// 100 kbit/s whose queue takes 20 s of bulk: beats and messages come through while it runs both ways.
 fn slow_path_with_deep_queue() -> Plan {
     let (size, bound) = (Span(1, 300), Some(3 * SEC));
     let beside = Messages { count: 60, back: 0, size, bulk: false, pace: 500 * MS, park: 0, bound };
