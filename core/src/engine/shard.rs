@@ -104,7 +104,7 @@ pub(crate) struct Batch {
     /// Most batches have one.
     links: SmallVec<[Arc<Link>; 1]>,
     /// Of `links`, once they are many.
-    touched: Option<Box<BTreeSet<LinkId>>>,
+    touched: BTreeSet<LinkId>,
     /// Somebody waits for the answer to what is sent.
     pub(crate) is_urgent: bool,
     pub(crate) bells: SmallVec<[Bell; 1]>,
@@ -135,8 +135,10 @@ impl Batch {
         let is_known = if self.links.len() < LINKS_COMPARED {
             self.links.iter().any(|known| Arc::ptr_eq(known, link))
         } else {
-            let ids = || self.links.iter().map(|known| known.id).collect();
-            !self.touched.get_or_insert_with(|| Box::new(ids())).insert(link.id)
+            if self.touched.is_empty() {
+                self.touched.extend(self.links.iter().map(|known| known.id));
+            }
+            !self.touched.insert(link.id)
         };
         if !is_known {
             self.links.push(Arc::clone(link));
@@ -145,7 +147,7 @@ impl Batch {
 
     /// The links to flush; from here on they are noted anew.
     pub(super) fn take_links(&mut self) -> SmallVec<[Arc<Link>; 1]> {
-        self.touched = None;
+        self.touched.clear();
         std::mem::take(&mut self.links)
     }
 

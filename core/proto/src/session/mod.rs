@@ -10,6 +10,7 @@ mod attach;
 mod calls;
 mod closing;
 mod control;
+mod flight;
 mod link;
 mod liveness;
 mod owned;
@@ -214,7 +215,7 @@ impl Session {
             link.on_counted(now, bytes);
         }
         match frame {
-            Frame::Lack { count } => self.on_lack(id, count)?,
+            Frame::Lack { count } => self.on_lack(now, id, count)?,
             Frame::Beat { number, echo, echo_delay_us } => {
                 self.on_beat(now, id, number, echo, Duration::from_micros(echo_delay_us));
             }
@@ -250,9 +251,10 @@ impl Session {
         }
     }
 
-    fn on_lack(&mut self, id: LinkId, count: u64) -> Result<()> {
+    fn on_lack(&mut self, now: Instant, id: LinkId, count: u64) -> Result<()> {
+        let beat = self.liveness.beat;
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        for sent in link.on_lack(count)? {
+        for sent in link.on_lack(now, count, beat)? {
             self.streams.on_held(sent);
         }
         self.finish_retirements();

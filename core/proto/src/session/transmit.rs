@@ -5,7 +5,7 @@
 
 use super::Session;
 use super::link::{LINK_FRAMES_BYTES_MAX, Link, Sent, Suspicion};
-use crate::channel::Slice;
+use crate::channel::{Class, Slice};
 use crate::id::{ChannelId, LinkId};
 use crate::io::{Output, Parts};
 use crate::limits::{DATA_BYTES_MAX, IN_FLIGHT_FRAMES_MAX, LINGER, SEND_BYTES_MAX};
@@ -80,7 +80,7 @@ impl Batch<'_> {
         match self.head.len() {
             0 => {}
             // Cheaper than a share of it, and its memory stays for the next.
-            ..=COPY_BYTES_MAX => {
+            1..=COPY_BYTES_MAX => {
                 self.parts.push(Bytes::copy_from_slice(self.head));
                 self.head.clear();
             }
@@ -138,26 +138,39 @@ impl Session {
         let takes_streams =
             !self.state.is_final() && (is_carrier || (link.role == Role::Bulk && link.is_healthy()));
         let takes_streams = takes_streams && link.is_usable();
-        let has_streams = takes_streams && self.streams.has_work(bulk_only);
+        let has_streams =
+            takes_streams && link.flight.frame_bytes(bulk_only) > 0 && self.streams.has_work(bulk_only);
         self.fill_link_frames(now, link, has_streams, batch);
         if !takes_streams {
             return;
         }
         while link.in_flight.len() < IN_FLIGHT_FRAMES_MAX && batch.left() > SMALL_FRAME_BYTES_MAX {
-            if !bulk_only && !self.streams.control_is_next() && self.fill_value(link, batch) {
+            if !bulk_only && !self.streams.control_is_next() && self.fill_value(now, link, batch) {
                 continue;
             }
-            match self.streams.next_channel(bulk_only) {
-                Some(channel) => {
-                    let before = batch.used;
-                    self.fill_channel(link, channel, batch);
-                    if batch.used == before && self.streams.is_queued(channel) {
-                        return;
-                    }
-                }
-                None => return,
+            let Some((channel, frame_bytes)) = self.next_channel(link, bulk_only) else { return };
+            let before = batch.used;
+            self.fill_channel(now, link, (channel, frame_bytes), batch);
+            if batch.used == before && self.streams.is_queued(channel) {
+                return;
             }
         }
+    }
+
+    /// Whose turn it is of those that the link has room for, and how much data its frame may carry.
+    fn next_channel(&mut self, link: &mut Link, bulk_only: bool) -> Option<(ChannelId, usize)> {
+        let ahead = if bulk_only { 0 } else { link.flight.frame_bytes(false) };
+        if ahead > 0
+            && let Some(channel) = self.streams.next_channel(Class::Control..=Class::Call)
+        {
+            return Some((channel, ahead));
+        }
+        let behind = link.flight.frame_bytes(true);
+        if behind == 0 {
+            return None;
+        }
+        let first = if bulk_only { Class::Bulk } else { Class::Ordinary };
+        Some((self.streams.next_channel(first..=Class::Bulk)?, behind))
     }
 
     fn fill_link_frames(&mut self, now: Instant, link: &mut Link, in_company: bool, batch: &mut Batch<'_>) {
@@ -185,10 +198,10 @@ impl Session {
         }
     }
 
-    fn fill_value(&mut self, link: &mut Link, batch: &mut Batch<'_>) -> bool {
+    fn fill_value(&mut self, now: Instant, link: &mut Link, batch: &mut Batch<'_>) -> bool {
         let Some((value, frame)) = self.streams.next_value() else { return false };
         if batch.frame(&frame) {
-            link.push_in_flight(Sent::Value(value));
+            link.push_in_flight(now, Sent::Value(value));
             true
         } else {
             self.streams.unsend_value(value);
@@ -197,11 +210,17 @@ impl Session {
     }
 
     /// One DATA of the channel, with END behind its last byte (REST); then back into its queue.
-    fn fill_channel(&mut self, link: &mut Link, id: ChannelId, batch: &mut Batch<'_>) {
+    fn fill_channel(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        (id, frame_bytes): (ChannelId, usize),
+        batch: &mut Batch<'_>,
+    ) {
         let room = batch.left();
         let Some(channel) = self.streams.get_mut(id) else { return };
         let overhead = data_overhead(id, channel.send.written(), DATA_BYTES_MAX);
-        let most = room.saturating_sub(overhead + SMALL_FRAME_BYTES_MAX).min(DATA_BYTES_MAX);
+        let most = room.saturating_sub(overhead + SMALL_FRAME_BYTES_MAX).min(frame_bytes);
         let range = if most >= DATA_BYTES_MIN { channel.send.next_range(most as u64) } else { None };
         if let Some(range) = range {
             let len = (range.end - range.start) as usize;
@@ -212,15 +231,15 @@ impl Session {
             channel.send.slices(range.clone(), |slice| batch.slice(&slice));
             if is_rest {
                 channel.send.end = crate::channel::Delivery::InFlight;
-                link.push_in_flight(Sent::Rest(id, range));
+                link.push_in_flight(now, Sent::Rest(id, range));
             } else {
-                link.push_in_flight(Sent::Data(id, range));
+                link.push_in_flight(now, Sent::Data(id, range));
             }
         }
         if channel.send.end_is_due() && batch.frame(&Frame::End { channel: id, size: channel.send.written() })
         {
             channel.send.end = crate::channel::Delivery::InFlight;
-            link.push_in_flight(Sent::End(id));
+            link.push_in_flight(now, Sent::End(id));
         }
         self.streams.touch(id);
     }
