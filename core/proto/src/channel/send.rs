@@ -230,6 +230,12 @@ impl SendHalf {
             && self.lost.is_empty()
     }
 
+    /// Whether END belongs to this range, the last that `next_range` answered. After a loss the last range to
+    /// repeat need not be the last of the channel: that one may be on its way or held.
+    pub fn is_rest(&self, range: &Range<u64>) -> bool {
+        range.end == self.written && self.end_is_due()
+    }
+
     /// The next range to send, at most `bytes_max` long, marked as sent; what was lost comes first.
     pub fn next_range(&mut self, bytes_max: u64) -> Option<Range<u64>> {
         if self.reset.is_some() || bytes_max == 0 {
@@ -393,6 +399,18 @@ mod tests {
             prop_assert_eq!(send.kept(), all.len() as u64);
             prop_assert_eq!(send.occupied(), 0);
         }
+    }
+
+    #[test]
+    fn what_is_repeated_last_is_not_the_rest_while_later_bytes_are_on_their_way() {
+        let mut send = SendHalf::new(100);
+        send.write(Bytes::from(vec![1; 30]));
+        send.finish();
+        let (first, last) = (send.next_range(20).unwrap(), send.next_range(20).unwrap());
+        assert!(!send.is_rest(&first) && send.is_rest(&last));
+        send.on_lost(first.clone());
+        assert_eq!(send.next_range(20), Some(first.clone()));
+        assert!(!send.is_rest(&first), "the peer would take byte 20 for the end of 30");
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl Session {
         if let Some(range) = range {
             let len = (range.end - range.start) as usize;
             let before = batch.head.len();
-            let is_rest = channel.send.end_is_due();
+            let is_rest = channel.send.is_rest(&range);
             Frame::encode_data_head(batch.head, id, range.start, len, is_rest);
             batch.used += batch.head.len() - before + len;
             channel.send.slices(range.clone(), |slice| batch.slice(&slice));
