@@ -36,6 +36,13 @@ impl Calls {
         Ok(())
     }
 
+    /// A clone of this caller goes on, and gives the numbers of calls that it never made to calls of its own.
+    pub(crate) fn forked(&mut self, caller: Pid) {
+        for call in self.calls.values_mut() {
+            call.outcomes.retain(|pid, outcome| *pid != caller || *outcome != Outcome::NotRun);
+        }
+    }
+
     /// The caller learned the outcome.
     pub(crate) fn outcome(&mut self, sid: Sid, channel: ChannelId, caller: Pid, outcome: Outcome) -> Verdict {
         let call = self.calls.entry((sid, channel)).or_default();

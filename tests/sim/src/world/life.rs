@@ -215,6 +215,7 @@ impl World {
         for same in 0..self.procs.len() {
             if self.procs[same].id == id {
                 self.crash(same, false);
+                self.check.calls.forked(same);
             }
         }
         let rng = self.rng.fork();

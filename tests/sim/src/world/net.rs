@@ -68,6 +68,8 @@ pub(super) struct Dir {
     pub sniffer: Decoder,
     /// Some of its bytes were falsified.
     pub altered: bool,
+    /// The sender said by itself that a session is over: it may end then.
+    pub genuine_gone: bool,
     pub forger: Decoder,
     first: BytesMut,
 }
@@ -132,6 +134,7 @@ impl World {
             delay: self.plan.net.delay.draw(&mut self.rng),
             sniffer: Decoder::default(),
             altered: false,
+            genuine_gone: false,
             forger: Decoder::default(),
             first: BytesMut::new(),
         }
@@ -319,7 +322,7 @@ impl World {
             return Ok(());
         }
         let Some((_, flight)) = link.dirs[dir].flight.pop_front() else { return Ok(()) };
-        let tainted = link.injected || link.dirs[dir].altered;
+        let tainted = link.injected || (link.dirs[dir].altered && !link.dirs[dir].genuine_gone);
         let end = &mut link.ends[1 - dir];
         let (pid, id) = (end.pid, end.id);
         let Some(id) = id.filter(|_| !end.down) else { return Ok(()) };

@@ -130,6 +130,7 @@ fn forge(link: &mut super::net::Link, side: usize, how: Forgery, parts: &[Bytes]
             if !link.muted {
                 let (false_frame, last) = falsified(frame.clone(), how);
                 link.dirs[side].altered |= false_frame != frame;
+                link.dirs[side].genuine_gone |= matches!(frame, Frame::Gone { .. });
                 false_frame.encode(&mut out);
                 link.muted |= last;
             }
