@@ -243,7 +243,7 @@ impl Driver {
             Ok(tls) => {
                 let handshake = Handshake::new(socket, tls, with, is_local, origin);
                 self.sources.insert(engine, token, Source::Handshake(Box::new(handshake)));
-                self.shake(engine, token);
+                self.shake(engine, token, false);
             }
             Err(why) => self.dial_step_failed(engine, attempt, token, why),
         }

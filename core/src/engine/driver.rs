@@ -199,7 +199,7 @@ impl Driver {
         match self.sources.get(event.token) {
             Some(Source::Listener(_)) => self.accept(&engine, event.token),
             Some(Source::Connecting(_)) => self.connected(&engine, event.token),
-            Some(Source::Handshake(_)) => self.shake(&engine, event.token),
+            Some(Source::Handshake(_)) => self.shake(&engine, event.token, event.is_ended),
             Some(Source::Link(link)) => {
                 if event.writable {
                     let link = Arc::clone(link);

@@ -154,10 +154,15 @@ impl Handshake {
 }
 
 impl Driver {
-    /// Something happened at the socket of a handshake.
-    pub(super) fn shake(&mut self, engine: &Arc<Engine>, token: usize) {
+    /// Something happened at the socket of a handshake; `is_ended` when the peer says no more.
+    pub(super) fn shake(&mut self, engine: &Arc<Engine>, token: usize, is_ended: bool) {
         let Some(Source::Handshake(handshake)) = self.sources.get_mut(token) else { return };
         match handshake.stage {
+            // In a storm many wait for longer than they want to: what they said costs a millisecond to answer.
+            Stage::Silent | Stage::Ready if is_ended => {
+                let what = format!("connection from {}: it was closed before its handshake", handshake.with);
+                return self.handshake_failed(engine, token, Error::new(Code::LinkFailed, what));
+            }
             Stage::Silent => match handshake.check_first_byte() {
                 Ok(true) => handshake.stage = Stage::Ready,
                 Ok(false) => return,
