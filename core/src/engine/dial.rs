@@ -207,6 +207,7 @@ impl Driver {
             return self.dial_step_failed(engine, attempt, token, connect_error(place, &error));
         }
         self.put_rivals_back((engine.number, attempt), token);
+        engine.with_shard(|shard, now, batch| shard.input(now, Input::DialAnswered { attempt }, batch));
         self.begin_handshake(engine, token);
     }
 

@@ -115,6 +115,19 @@ impl Node {
         self.arm_connector(id);
     }
 
+    /// Somebody took the connection of this dial, so the way there is no black hole: that may be a server that is asked by
+    /// many at once, and another dial would only make its queue longer.
+    pub(super) fn on_dial_answered(&mut self, attempt: AttemptId) {
+        let Some(&id) = self.attempts.get(&attempt) else { return };
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        let session = connector.session.and_then(|session| self.sessions.get(&session));
+        if let (Some(session), Some(_)) = (session, connector.patience_until) {
+            let left = session.liveness.lease_end().since(self.now);
+            connector.patience_until = Some(self.now + (left / 3 * 2).max(PATIENCE_MIN));
+            self.arm_connector(id);
+        }
+    }
+
     fn arm_connector(&mut self, id: ConnectorId) {
         if let Some(connector) = self.connectors.get(&id) {
             self.timers.set(Timer::Connector(id), connector.next_deadline());
@@ -183,17 +196,24 @@ impl Node {
 
     fn drop_attempts(&mut self, id: ConnectorId, connector: Connector) {
         self.timers.clear(Timer::Connector(id));
-        for attempt in connector.flying.into_keys() {
-            self.attempts.remove(&attempt);
-            let link =
-                self.links.iter().find(|(_, link)| link.attempt == Some(attempt)).map(|(&link, _)| link);
-            match link {
-                Some(link) => {
-                    self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more"))
-                }
-                None => self.out.push_back(Output::CancelDial { attempt }),
-            }
+        connector.flying.into_keys().for_each(|attempt| self.drop_attempt(attempt));
+    }
+
+    fn drop_attempt(&mut self, attempt: AttemptId) {
+        self.attempts.remove(&attempt);
+        let is_its = |link: &&LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
+        match self.pending.iter().find(is_its).copied() {
+            Some(link) => self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more")),
+            None => self.out.push_back(Output::CancelDial { attempt }),
         }
+    }
+
+    /// What was dialled beside the one that attached would only take the time of a server that has none.
+    fn drop_rivals(&mut self, id: ConnectorId) {
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        let mut rivals = std::mem::take(&mut connector.flying);
+        connector.flying = rivals.extract_if(.., |_, role| *role != Role::Primary).collect();
+        rivals.into_keys().for_each(|attempt| self.drop_attempt(attempt));
     }
 
     /// The application does not want it any more.
@@ -236,9 +256,7 @@ impl Node {
         shared: bool,
     ) -> bool {
         let Some(connector) = self.connectors.get_mut(&id) else { return false };
-        if let Some(attempt) = attempt {
-            connector.flying.remove(&attempt);
-        }
+        let role = attempt.and_then(|attempt| connector.flying.remove(&attempt));
         connector.tried = 0;
         connector.all_denied = true;
         let sought = connector.session.is_none();
@@ -248,6 +266,9 @@ impl Node {
             session.connectors.push(id);
             session.bulk_wanted = session.bulk_wanted.max(connector.options.bulk_links);
             self.event(Event::Connected { connector: id, session: session_id, shared });
+        }
+        if role == Some(Role::Primary) {
+            self.drop_rivals(id);
         }
         self.arm_connector(id);
         sought
@@ -281,7 +302,8 @@ impl Node {
     }
 
     /// A dial may be lost in a black hole that is over long before its time-out: after a third of what is left of the
-    /// lease another one goes beside it, and whichever attaches first carries on.
+    /// lease another one goes beside it, and whichever attaches first carries on. Once somebody took the connection, it
+    /// has two thirds.
     fn dial_beside(&mut self, id: ConnectorId) {
         let Some(connector) = self.connectors.get_mut(&id) else { return };
         if connector.patience_until.is_none_or(|until| until > self.now) {

@@ -47,6 +47,8 @@ pub(super) struct Link {
     pub(super) said_at: Instant,
     /// The session that this end, as arbiter, offered last on it.
     pub(super) offered: Option<Sid>,
+    /// Another node answered than that of the session it was dialled for, and that one will do (S10).
+    pub(super) moved: bool,
     decoder: Decoder,
     notices: u32,
 }
@@ -157,6 +159,7 @@ impl Node {
             allowance: 0,
             said_at: self.now,
             offered: None,
+            moved: false,
             decoder: Decoder::default(),
             notices: 0,
             info,

@@ -259,6 +259,7 @@ impl Node {
             Input::Bytes { link, bytes } => self.on_bytes(link, bytes),
             Input::Writable { link, bytes } => self.on_writable(link, bytes),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
+            Input::DialAnswered { attempt } => self.on_dial_answered(attempt),
             Input::DialFailed { attempt, why } => self.on_dial_failed(attempt, why),
             Input::Done { operation } => {
                 let what = format!("store operation {operation}: stores are not built yet");
