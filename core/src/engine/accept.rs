@@ -5,7 +5,7 @@
 //! `handshakes_max`, `SILENT_MAX` and the size of the table of sources; a connection for which there is no place
 //! yet waits in the kernel's backlog, and nobody is closed for want of places who was not given his time to speak.
 
-use super::driver::{Driver, Timer};
+use super::driver::{Driver, Happened, Timer};
 use super::event::LogLevel;
 use super::handshake::{FIRST_BYTE_TIME, Handshake, Origin};
 use super::sources::Source;
@@ -197,7 +197,7 @@ impl Driver {
         while self.door(engine).admitted < engine.handshakes_max() {
             let Some(token) = self.door(engine).ready.pop_front() else { break };
             self.let_in(engine, token);
-            self.shake(engine, token, false);
+            self.shaking.push_back(Happened::turn_of(token));
         }
         self.door(engine).is_held = false;
         for token in self.door(engine).listeners.clone() {

@@ -43,6 +43,8 @@ const EVENTS_MAX: usize = 1024;
 const GATHER_ROUNDS: usize = 8;
 /// Turns that one link may read in before the others.
 const READS_PER_TURN: usize = 4;
+/// Steps of handshakes made in one turn: some 10 ms, so that no link waits for thousands of them in a storm.
+const HANDSHAKES_PER_TURN: usize = 16;
 /// Nodes whose deadline has come that are called in one turn.
 const DUE_PER_TURN: usize = 1024;
 
@@ -65,12 +67,19 @@ pub(super) enum Timer {
 pub(super) type DialKey = (NodeNumber, AttemptId);
 
 #[derive(Debug, Clone, Copy)]
-struct Happened {
-    token: usize,
+pub(super) struct Happened {
+    pub(super) token: usize,
     readable: bool,
     writable: bool,
     /// The peer sends no more, or the connection failed: the end has to be read too, for no event will come for it.
     is_ended: bool,
+}
+
+impl Happened {
+    /// A place for a connection that spoke.
+    pub(super) fn turn_of(token: usize) -> Happened {
+        Happened { token, readable: true, writable: false, is_ended: false }
+    }
 }
 
 /// See the module.
@@ -78,6 +87,8 @@ pub(crate) struct Driver {
     pub(super) poll: Poll,
     events: Events,
     happened: Vec<Happened>,
+    /// Connections on their way to a link to which something happened: they wait behind links.
+    pub(super) shaking: VecDeque<Happened>,
     pub(super) sources: Sources,
     pub(super) dials: BTreeMap<DialKey, Dial>,
     pub(super) timers: Deadlines<Timer>,
@@ -102,6 +113,7 @@ impl Driver {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             happened: Vec::new(),
+            shaking: VecDeque::new(),
             sources: Sources::new(FIRST_TOKEN),
             dials: BTreeMap::new(),
             timers: Deadlines::default(),
@@ -122,7 +134,7 @@ impl Driver {
     /// whether inline handlers may run; otherwise they wait with the ordinary ones.
     pub(super) fn turn(&mut self, event_loop: &EventLoop, wait: Option<Duration>, may_run: bool) {
         event_loop.set_awake(false);
-        let is_busy = !self.unread.is_empty() || event_loop.has_mail();
+        let is_busy = self.has_work() || event_loop.has_mail();
         let wait = match (is_busy, self.ticking.is_empty()) {
             (true, _) => Some(Duration::ZERO),
             (false, true) => wait,
@@ -147,9 +159,14 @@ impl Driver {
             event_loop.complain("set the timer", &error);
         }
         event_loop.set_awake(false);
-        if !self.unread.is_empty() || event_loop.has_mail() {
+        if self.has_work() || event_loop.has_mail() {
             event_loop.wake_program();
         }
+    }
+
+    /// Something was left over for the next turn.
+    fn has_work(&self) -> bool {
+        !self.unread.is_empty() || !self.shaking.is_empty()
     }
 
     fn serve(&mut self, event_loop: &EventLoop, may_run: bool) {
@@ -165,10 +182,17 @@ impl Driver {
             match event.token {
                 WAKER => {}
                 TIMER => event_loop.alarm.acknowledge(),
+                token if self.sources.get(token).is_some_and(Source::is_on_its_way) => {
+                    self.shaking.push_back(event);
+                }
                 _ => self.serve_source(event),
             }
         }
         self.happened = happened;
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some(event) = self.shaking.pop_front() else { break };
+            self.serve_source(event);
+        }
         for (token, is_ended) in unread {
             let Some(engine) = self.sources.node_of(token) else { continue };
             match self.sources.get(token) {
@@ -376,6 +400,7 @@ impl Driver {
         }
         self.doors.clear();
         self.unread.clear();
+        self.shaking.clear();
         self.ticking.clear();
         self.dials.clear();
         self.timers = Deadlines::default();
