@@ -26,6 +26,9 @@ pub(super) struct Connector {
     next_address: usize,
     tried: usize,
     all_denied: bool,
+    /// Whether all addresses of this round led to other nodes, and how many rounds in a row did before.
+    all_elsewhere: bool,
+    elsewhere: u32,
     failures: u32,
     redial_at: Option<Instant>,
     /// When a dial for a session has been out so long that another one goes beside it.
@@ -43,6 +46,8 @@ impl Connector {
             next_address: 0,
             tried: 0,
             all_denied: true,
+            all_elsewhere: true,
+            elsewhere: 0,
             failures: 0,
             redial_at: None,
             patience_until: None,
@@ -149,6 +154,7 @@ impl Node {
         let Some(connector) = self.connectors.get_mut(&id) else { return };
         let Some(role) = connector.flying.remove(&attempt) else { return };
         connector.all_denied &= why.class() == Class::Denied || why.code == Code::SelfPair;
+        connector.all_elsewhere &= why.code == Code::WrongNode;
         connector.last_error = Some(why.clone());
         connector.next_address += 1;
         connector.tried += 1;
@@ -160,6 +166,8 @@ impl Node {
         }
         connector.tried = 0;
         connector.all_denied = true;
+        connector.elsewhere = if connector.all_elsewhere { connector.elsewhere.saturating_add(1) } else { 0 };
+        connector.all_elsewhere = true;
         connector.failures = connector.failures.saturating_add(1);
         if let Some(session) = connector.session.and_then(|session| self.sessions.get_mut(&session)) {
             // Another wish for the same session may know a better address.
@@ -174,16 +182,26 @@ impl Node {
         self.arm_connector(id);
     }
 
-    /// Uniform in zero to the doubled step, and never so long that the rest of the lease would pass meanwhile.
+    /// Uniform in zero to the doubled step, and never so long that the rest of the lease would pass meanwhile. Where other
+    /// nodes answer, such as after a restart, the one that is sought hardly comes back, and each dial costs them a
+    /// handshake: there it is the upper half of the step, whatever is left of the lease.
     fn redial_delay(&mut self, id: ConnectorId) -> Duration {
         let Some(connector) = self.connectors.get(&id) else { return REDIAL_FIRST };
         let left = connector
             .session
             .and_then(|session| self.sessions.get(&session))
             .map(|session| session.liveness.lease_end().since(self.now));
-        let cap = left.map_or(REDIAL_MAX, |left| REDIAL_MAX.min(left / 3).max(REDIAL_FIRST));
-        let step = REDIAL_FIRST.saturating_mul(1u32 << connector.failures.min(12)).min(cap);
+        let elsewhere = connector.elsewhere;
+        let cap = match left {
+            Some(left) if elsewhere == 0 => REDIAL_MAX.min(left / 3).max(REDIAL_FIRST),
+            _ => REDIAL_MAX,
+        };
+        let failures = if elsewhere == 0 { connector.failures } else { elsewhere };
+        let step = REDIAL_FIRST.saturating_mul(1u32 << failures.min(12)).min(cap);
         let micros = u64::try_from(step.as_micros()).unwrap_or(u64::MAX);
+        if elsewhere > 0 {
+            return Duration::from_micros(micros / 2 + self.random.up_to(micros / 2));
+        }
         Duration::from_micros(self.random.up_to(micros).max(1000))
     }
 
@@ -259,6 +277,7 @@ impl Node {
         let role = attempt.and_then(|attempt| connector.flying.remove(&attempt));
         connector.tried = 0;
         connector.all_denied = true;
+        (connector.all_elsewhere, connector.elsewhere) = (true, 0);
         let sought = connector.session.is_none();
         connector.session = Some(session_id);
         if sought && let Some(session) = self.sessions.get_mut(&session_id) {

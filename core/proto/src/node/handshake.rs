@@ -220,6 +220,20 @@ impl Node {
         self.options.ttl_floor.max(by_load).min(self.options.ttl_max)
     }
 
+    /// Sessions from the time when the node had few hear of a floor that rose with their next beat, or they were lost
+    /// first in a storm. That is looked after when it rose by a quarter, so that each costs a few steps in all.
+    pub(super) fn spread_ttl_floor(&mut self) {
+        let floor = self.ttl_floor();
+        let told = self.ttl_floor_told;
+        if floor < told / 2 {
+            self.ttl_floor_told = floor;
+        }
+        if floor > told + told / 4 {
+            self.ttl_floor_told = floor;
+            self.sessions.values_mut().for_each(|session| session.liveness.raise_ttl(floor));
+        }
+    }
+
     /// What ties a HELLO to one link and one direction of it.
     pub(super) fn binding(&self, exporter: &[u8; 32], from_dialler: bool) -> [u8; 16] {
         let who: &[u8] = if from_dialler { b"dialler" } else { b"acceptor" };

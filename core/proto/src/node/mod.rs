@@ -145,6 +145,8 @@ pub struct Node {
     next_session: u64,
     next_connector: u64,
     next_attempt: u64,
+    /// The TTL floor that the sessions were last told of.
+    ttl_floor_told: Duration,
     next_link_counter: u64,
     next_n: u64,
     timers: Deadlines<Timer>,
@@ -196,6 +198,7 @@ impl Node {
             next_session: 0,
             next_connector: 0,
             next_attempt: 0,
+            ttl_floor_told: Duration::ZERO,
             next_link_counter: 0,
             next_n: 0,
             timers: Deadlines::default(),

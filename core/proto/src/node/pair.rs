@@ -212,6 +212,7 @@ impl Node {
         if !is_arbiter {
             pair.highest_n = n;
         }
+        self.spread_ttl_floor();
     }
 
     /// ATTACH came (S4): the other end says that it has the session.
