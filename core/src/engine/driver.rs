@@ -11,7 +11,7 @@
 use super::accept::Door;
 use super::alarm::NodeNumber;
 use super::command::Command;
-use super::dial::Dial;
+use super::dial::{Dial, HeldDials};
 use super::event_loop::EventLoop;
 use super::link::{By, Discarded, Link, RECEIVE_BYTES};
 use super::seat::GRACE;
@@ -87,8 +87,11 @@ pub(crate) struct Driver {
     pub(super) poll: Poll,
     events: Events,
     happened: Vec<Happened>,
-    /// Connections on their way to a link to which something happened: they wait behind links.
+    /// Connections on their way to a link to which something happened: they wait behind links, and behind them those
+    /// that did not begin yet, so that what was begun is finished before its peer loses patience.
     pub(super) shaking: VecDeque<Happened>,
+    starting: VecDeque<Happened>,
+    pub(super) held_dials: HeldDials,
     pub(super) sources: Sources,
     pub(super) dials: BTreeMap<DialKey, Dial>,
     pub(super) timers: Deadlines<Timer>,
@@ -114,6 +117,8 @@ impl Driver {
             events: Events::with_capacity(EVENTS_MAX),
             happened: Vec::new(),
             shaking: VecDeque::new(),
+            starting: VecDeque::new(),
+            held_dials: HeldDials::default(),
             sources: Sources::new(FIRST_TOKEN),
             dials: BTreeMap::new(),
             timers: Deadlines::default(),
@@ -166,7 +171,13 @@ impl Driver {
 
     /// Something was left over for the next turn.
     fn has_work(&self) -> bool {
-        !self.unread.is_empty() || !self.shaking.is_empty()
+        let is_dialling = self.may_dial() && !self.held_dials.is_empty();
+        !(self.unread.is_empty() && self.shaking.is_empty() && self.starting.is_empty()) || is_dialling
+    }
+
+    /// Whether this thread keeps up with the connections that it made: whoever dials has to speak soon.
+    pub(super) fn may_dial(&self) -> bool {
+        self.shaking.len() + self.starting.len() < 4 * HANDSHAKES_PER_TURN
     }
 
     fn serve(&mut self, event_loop: &EventLoop, may_run: bool) {
@@ -182,15 +193,18 @@ impl Driver {
             match event.token {
                 WAKER => {}
                 TIMER => event_loop.alarm.acknowledge(),
-                token if self.sources.get(token).is_some_and(Source::is_on_its_way) => {
-                    self.shaking.push_back(event);
-                }
-                _ => self.serve_source(event),
+                token => match self.sources.get(token) {
+                    Some(Source::Handshake(handshake)) if handshake.has_begun() => {
+                        self.shaking.push_back(event);
+                    }
+                    Some(Source::Connecting(_) | Source::Handshake(_)) => self.starting.push_back(event),
+                    _ => self.serve_source(event),
+                },
             }
         }
         self.happened = happened;
         for _ in 0..HANDSHAKES_PER_TURN {
-            let Some(event) = self.shaking.pop_front() else { break };
+            let Some(event) = self.shaking.pop_front().or_else(|| self.starting.pop_front()) else { break };
             self.serve_source(event);
         }
         for (token, is_ended) in unread {
@@ -209,6 +223,7 @@ impl Driver {
                 return;
             }
         }
+        self.begin_held_dials(HANDSHAKES_PER_TURN);
         self.run_timers(event_loop);
         if !self.ticking.is_empty() {
             let now = clock::now();
@@ -252,7 +267,9 @@ impl Driver {
 
     fn obey(&mut self, engine: &Arc<Engine>, command: Command, may_run: bool) {
         match command {
-            Command::Dial { attempt, address, expected } => self.dial(engine, attempt, address, expected),
+            Command::Dial { attempt, address, expected } => {
+                self.hold_dial(engine, attempt, address, expected);
+            }
             Command::Resolved { attempt, result } => self.resolved(engine, attempt, result),
             Command::CancelDial(attempt) => self.cancel_dial((engine.number, attempt)),
             Command::Listen { listener, level_min } => self.listen(engine, listener, level_min),
@@ -387,6 +404,7 @@ impl Driver {
         for key in self.dials.range(dials).map(|(&key, _)| key).collect::<Vec<_>>() {
             self.cancel_dial(key);
         }
+        self.held_dials.forget_node(engine.number);
         self.ticking.retain(|(owner, _)| !Arc::ptr_eq(owner, engine));
         self.doors.remove(&engine.number);
         self.timers.clear(Timer::Accept(engine.number));
@@ -401,6 +419,8 @@ impl Driver {
         self.doors.clear();
         self.unread.clear();
         self.shaking.clear();
+        self.starting.clear();
+        self.held_dials = HeldDials::default();
         self.ticking.clear();
         self.dials.clear();
         self.timers = Deadlines::default();

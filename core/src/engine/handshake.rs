@@ -89,6 +89,11 @@ impl Handshake {
         Handshake { socket, tls, with, is_local, origin, stage, unsent: Vec::new() }
     }
 
+    /// Whether a TLS handshake runs.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Checking(..))
+    }
+
     /// An accepted connection that spoke may go on; answers until when.
     pub(super) fn begin(&mut self) -> Option<Instant> {
         let Origin::Accepted { until, .. } = self.origin else { return None };

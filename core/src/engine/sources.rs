@@ -27,13 +27,6 @@ pub(super) enum Source {
     Bridge(Box<Bridge>),
 }
 
-impl Source {
-    /// Whether it is a connection that is no link yet.
-    pub(super) fn is_on_its_way(&self) -> bool {
-        matches!(self, Source::Connecting(_) | Source::Handshake(_))
-    }
-}
-
 impl AsRawFd for Source {
     fn as_raw_fd(&self) -> RawFd {
         match self {
