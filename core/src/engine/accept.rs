@@ -388,6 +388,23 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_of_the_source_with_the_most_silent_connections_goes_first_and_not_before_its_time() {
+        let mut silent = Silent::default();
+        let [few, many]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let at = |ms| Instant(1_000_000_000_000) + Duration::from_millis(ms);
+        silent.insert(1, few, at(0));
+        silent.insert(2, many, at(100));
+        assert_eq!(silent.next_to_go(), Some((1, at(0) + PATIENCE)), "as many each: the oldest of all");
+        silent.insert(3, many, at(200));
+        assert_eq!(silent.next_to_go(), Some((2, at(100) + PATIENCE)));
+        for token in 4..SILENT_MAX + 1 {
+            assert!(!silent.is_full());
+            silent.insert(token, many, at(300));
+        }
+        assert!(silent.is_full());
+    }
+
+    #[test]
     fn a_v6_source_is_its_network_and_the_table_is_bounded() {
         let mut rates = SourceRates::default();
         let now = Instant(1);
