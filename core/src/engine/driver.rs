@@ -45,6 +45,8 @@ const GATHER_ROUNDS: usize = 8;
 const READS_PER_TURN: usize = 4;
 /// Steps of handshakes made in one turn: some 10 ms, so that no link waits for thousands of them in a storm.
 const HANDSHAKES_PER_TURN: usize = 16;
+/// Dialled connections that wait for their peer's part of the handshake before further dials wait themselves.
+const DIALS_SHAKING_MAX: usize = 512;
 /// Nodes whose deadline has come that are called in one turn.
 const DUE_PER_TURN: usize = 1024;
 
@@ -175,9 +177,11 @@ impl Driver {
         !(self.unread.is_empty() && self.shaking.is_empty() && self.starting.is_empty()) || is_dialling
     }
 
-    /// Whether this thread keeps up with the connections that it made: whoever dials has to speak soon.
+    /// Whether this thread keeps up with the connections that it made, for whoever dials has to speak soon, and their
+    /// peers with their answers: what waits there for too long was dialled for nothing.
     pub(super) fn may_dial(&self) -> bool {
         self.shaking.len() + self.starting.len() < 4 * HANDSHAKES_PER_TURN
+            && self.sources.dials_shaking() < DIALS_SHAKING_MAX
     }
 
     fn serve(&mut self, event_loop: &EventLoop, may_run: bool) {

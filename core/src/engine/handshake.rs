@@ -89,6 +89,10 @@ impl Handshake {
         Handshake { socket, tls, with, is_local, origin, stage, unsent: Vec::new() }
     }
 
+    pub(super) fn is_dialled(&self) -> bool {
+        matches!(self.origin, Origin::Dialled { .. })
+    }
+
     /// Whether a TLS handshake runs.
     pub(super) fn has_begun(&self) -> bool {
         matches!(self.stage, Stage::Running | Stage::Checking(..))

@@ -247,7 +247,8 @@ static int look_at_all(struct crowd *crowd, struct times *back, uint64_t begin)
 static void cut(struct crowd *crowd)
 {
     struct times back = { 0 };
-    uint64_t begin, attached = 0;
+    uint64_t begin, look_ns, attached = 0;
+    int waiting;
     for (int at = 0; at < crowd->count; at++) {
         clv_session_info info = CLV_SESSION_INFO_INIT;
         must(clv_session_get_info(crowd->places[at].session, &info), "info");
@@ -256,9 +257,14 @@ static void cut(struct crowd *crowd)
     }
     begin = now_ns();
     shut_all_links();
-    do
-        sleep_until_ns(now_ns() + LOOK_NS);
-    while (look_at_all(crowd, &back, begin) > 0 && now_ns() < begin + BACK_NS);
+    look_ns = 0;
+    do {
+        /* So much longer than the look before took that looking at many takes little too. */
+        sleep_until_ns(now_ns() + (look_ns * 20 > LOOK_NS ? look_ns * 20 : LOOK_NS));
+        look_ns = now_ns();
+        waiting = look_at_all(crowd, &back, begin);
+        look_ns = now_ns() - look_ns;
+    } while (waiting > 0 && now_ns() < begin + BACK_NS);
     /* Never to divide by nothing when none came back. */
     if (back.count == 0)
         add_time(&back, BACK_NS);

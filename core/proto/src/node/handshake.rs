@@ -221,14 +221,14 @@ impl Node {
     }
 
     /// Sessions from the time when the node had few hear of a floor that rose with their next beat, or they were lost
-    /// first in a storm. That is looked after when it rose by a quarter, so that each costs a few steps in all.
+    /// first in a storm. That is looked after when it rose by an eighth, so that each costs a few steps in all.
     pub(super) fn spread_ttl_floor(&mut self) {
         let floor = self.ttl_floor();
         let told = self.ttl_floor_told;
         if floor < told / 2 {
             self.ttl_floor_told = floor;
         }
-        if floor > told + told / 4 {
+        if floor > told + told / 8 {
             self.ttl_floor_told = floor;
             self.sessions.values_mut().for_each(|session| session.liveness.raise_ttl(floor));
         }
