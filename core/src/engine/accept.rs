@@ -219,7 +219,8 @@ impl Driver {
         false
     }
 
-    /// A connection has left its place: whoever waits for one gets it, in a turn of his own, for that may come back here.
+    /// A connection has left its place: whoever waits for one gets it, in a turn of his own, for that may come back
+    /// here.
     fn place_is_free(&mut self, engine: &Engine) {
         let door = self.door(engine);
         if door.is_held || !door.ready.is_empty() {

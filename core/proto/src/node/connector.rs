@@ -120,8 +120,8 @@ impl Node {
         self.arm_connector(id);
     }
 
-    /// Somebody took the connection of this dial, so the way there is no black hole: that may be a server that is asked by
-    /// many at once, and another dial would only make its queue longer.
+    /// Somebody took the connection of this dial, so the way there is no black hole: that may be a server that is
+    /// asked by many at once, and another dial would only make its queue longer.
     pub(super) fn on_dial_answered(&mut self, attempt: AttemptId) {
         let Some(&id) = self.attempts.get(&attempt) else { return };
         let Some(connector) = self.connectors.get_mut(&id) else { return };
@@ -182,9 +182,9 @@ impl Node {
         self.arm_connector(id);
     }
 
-    /// Uniform in zero to the doubled step, and never so long that the rest of the lease would pass meanwhile. Where other
-    /// nodes answer, such as after a restart, the one that is sought hardly comes back, and each dial costs them a
-    /// handshake: there it is the upper half of the step, whatever is left of the lease.
+    /// Uniform in zero to the doubled step, and never so long that the rest of the lease would pass meanwhile. Where
+    /// other nodes answer, such as after a restart, the one that is sought hardly comes back, and each dial costs them
+    /// a handshake: there it is the upper half of the step, whatever is left of the lease.
     fn redial_delay(&mut self, id: ConnectorId) -> Duration {
         let Some(connector) = self.connectors.get(&id) else { return REDIAL_FIRST };
         let left = connector
@@ -229,8 +229,10 @@ impl Node {
     /// What was dialled beside the one that attached would only take the time of a server that has none.
     fn drop_rivals(&mut self, id: ConnectorId) {
         let Some(connector) = self.connectors.get_mut(&id) else { return };
-        let mut rivals = std::mem::take(&mut connector.flying);
-        connector.flying = rivals.extract_if(.., |_, role| *role != Role::Primary).collect();
+        let flying = std::mem::take(&mut connector.flying);
+        let (rivals, others): (BTreeMap<_, _>, _) =
+            flying.into_iter().partition(|(_, role)| *role == Role::Primary);
+        connector.flying = others;
         rivals.into_keys().for_each(|attempt| self.drop_attempt(attempt));
     }
 
