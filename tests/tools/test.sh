@@ -72,6 +72,8 @@ simulator() {
 first=$(tests/tools/seed.sh)
 whole "format" cargo fmt --all --check
 whole "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+# Not of the workspace, for it is run with another toolchain; that it builds is checked with this one.
+whole "fuzzer builds" cargo check --manifest-path tests/fuzz/Cargo.toml --all-targets --locked
 # The simulator apart: its canaries must not be compiled into what the other tests run.
 cargo_tests "tests" cargo test --workspace --exclude clerver-sim --locked --no-fail-fast
 cargo_tests "tests of the simulator" cargo test -p clerver-sim --locked --no-fail-fast

@@ -14,6 +14,7 @@ use crate::time::Instant;
 use crate::wire::Role;
 use crate::wire::header::Header;
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,9 @@ pub enum Rung {
     Direct,
 }
 
+/// Slices in order; almost always it is one.
+pub type Parts = SmallVec<[Bytes; 1]>;
+
 /// What the world shall do, in order.
 #[derive(Debug, Clone)]
 pub enum Output {
@@ -116,7 +120,7 @@ pub enum Output {
         /// Where.
         link: LinkId,
         /// Slices; together at most what `Writable` granted.
-        parts: Vec<Bytes>,
+        parts: Parts,
     },
     /// Resolve and dial this address; answer with `LinkUp` or `DialFailed`.
     Dial {

@@ -1,6 +1,6 @@
 //! Channels: ordered, reliable, flow-controlled, two-way sequences of messages or bytes inside a session.
 
-use super::{DescriptorKind, Session, Wait, timed_out};
+use super::{DescriptorKind, SHARED_BYTES_MIN, Session, Wait, timed_out};
 use crate::engine::{Place, Ready, deadline, now};
 use bytes::Bytes;
 use clerver_proto::channel::Piece;
@@ -14,8 +14,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Smaller messages are copied into the channel, larger ones kept as they are.
-const SHARED_BYTES_MIN: usize = 4 * 1024;
 /// Bytes that `receive` takes from a channel of bytes at once.
 const RECEIVE_BYTES: usize = 64 * 1024;
 

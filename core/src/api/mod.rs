@@ -32,6 +32,9 @@ pub use clerver_proto::node::{
     ChannelOptions, ChannelReport, Counters, LossReport, Outcome, SessionInfo, SessionState,
 };
 
+/// Smaller messages are copied into their channel, larger ones kept as they are.
+const SHARED_BYTES_MIN: usize = 4 * 1024;
+
 /// How long a call may block: `None` waits for ever, `Some(Duration::ZERO)` only looks.
 pub type Wait = Option<std::time::Duration>;
 

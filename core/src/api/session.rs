@@ -1,11 +1,12 @@
 //! Sessions: the virtual connection with one peer, which outlives every link it runs on.
 
-use super::{Call, Channel, DescriptorKind, Payload, SessionEvent, Wait, timed_out};
+use super::{Call, Channel, DescriptorKind, Payload, SHARED_BYTES_MIN, SessionEvent, Wait, timed_out};
 use crate::engine::{Batch, Bell, Engine, IncomingCall, Place, Ready, Shard, deadline, is_inline, now};
 use bytes::Bytes;
+use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, NodeId, ObjectId, SessionId, Sid};
-use clerver_proto::node::{CallOptions, ChannelOptions, LossReport, SessionInfo, SessionState};
+use clerver_proto::node::{CallOptions, ChannelOptions, LossReport, Parts, SessionInfo, SessionState};
 use clerver_proto::object::{ObjectInfo, TaskRecord};
 use clerver_proto::time::Instant;
 use clerver_proto::wire::header::Purpose;
@@ -291,8 +292,12 @@ impl Session {
     pub fn call(&self, service: &str, request: &[u8], wait: Wait) -> Result<Bytes> {
         self.check_may_wait(wait)?;
         let until = deadline(wait);
-        let (session, request) = (self.0.id, Bytes::copy_from_slice(request));
-        let (started, mut parts) = (Cell::new(None), Vec::new());
+        // Copied here, where no lock is held, unless it is small.
+        let request = match request.len() {
+            ..SHARED_BYTES_MIN => Piece::Borrowed(request),
+            _ => Piece::Shared(Bytes::copy_from_slice(request)),
+        };
+        let (session, started, mut parts) = (self.0.id, Cell::new(None), Parts::new());
         // Until there is room for the call every event of the session is worth a look, `Openable` above all.
         let place = || match started.get() {
             Some(call) => Place::Channel(session, Ready::Readable(call)),
@@ -519,7 +524,7 @@ fn state_of(shard: &Shard, id: SessionId) -> SessionState {
 }
 
 /// Parts of a reply as one; a single one is not copied.
-fn join(mut parts: Vec<Bytes>) -> Bytes {
+fn join(mut parts: Parts) -> Bytes {
     match parts.len() {
         0 | 1 => parts.pop().unwrap_or_default(),
         _ => parts.concat().into(),

@@ -89,6 +89,8 @@ pub(crate) struct Driver {
     pub(super) poll: Poll,
     events: Events,
     happened: Vec<Happened>,
+    /// Empty between turns.
+    mail: VecDeque<(Arc<Engine>, Command)>,
     /// Connections on their way to a link to which something happened: they wait behind links, and behind them those
     /// that did not begin yet, so that what was begun is finished before its peer loses patience.
     pub(super) shaking: VecDeque<Happened>,
@@ -118,6 +120,7 @@ impl Driver {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             happened: Vec::new(),
+            mail: VecDeque::new(),
             shaking: VecDeque::new(),
             starting: VecDeque::new(),
             held_dials: HeldDials::default(),
@@ -218,7 +221,9 @@ impl Driver {
                 _ => self.read_link(&engine, token, READS_PER_TURN, is_ended),
             }
         }
-        for (engine, command) in event_loop.take_mail() {
+        let mut mail = std::mem::take(&mut self.mail);
+        event_loop.take_mail(&mut mail);
+        for (engine, command) in mail.drain(..) {
             if !engine.has_left() {
                 self.obey(&engine, command, may_run);
             }
@@ -227,6 +232,7 @@ impl Driver {
                 return;
             }
         }
+        self.mail = mail;
         self.begin_held_dials(HANDSHAKES_PER_TURN);
         self.run_timers(event_loop);
         if !self.ticking.is_empty() {

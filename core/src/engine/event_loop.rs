@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Threads that look names up.
 const RESOLVERS: usize = 4;
+/// Memory for more mail than this is given back.
+const MAIL_KEPT: usize = 64;
 /// A loop gets this long to let a node go, or to end by itself.
 pub(super) const LAST_TURN: Duration = Duration::from_millis(500);
 
@@ -184,8 +186,12 @@ impl EventLoop {
         !self.mail.lock().queue.is_empty()
     }
 
-    pub(super) fn take_mail(&self) -> VecDeque<(Arc<Engine>, Command)> {
-        std::mem::take(&mut self.mail.lock().queue)
+    /// Exchanges the mail for an empty queue, whose memory is used for what comes next.
+    pub(super) fn take_mail(&self, emptied: &mut VecDeque<(Arc<Engine>, Command)>) {
+        if emptied.capacity() > MAIL_KEPT {
+            *emptied = VecDeque::new();
+        }
+        std::mem::swap(&mut self.mail.lock().queue, emptied);
     }
 
     /// For a program that waits on the descriptor between its turns.

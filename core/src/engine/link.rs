@@ -13,9 +13,10 @@ use super::pace::Pace;
 use super::seat::Seat;
 use super::{clock, descriptor};
 use crate::tls::{RECORD_BYTES_MAX, ReadState, TlsLink};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::LinkId;
+use clerver_proto::node::Parts;
 use clerver_proto::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
@@ -200,7 +201,7 @@ impl Link {
     }
 
     /// Queues plain bytes. Only under the shard lock, which orders them; then flush without it.
-    pub(crate) fn append(&self, parts: Vec<Bytes>) {
+    pub(crate) fn append(&self, parts: Parts) {
         let mut queue = self.queue.lock();
         parts.into_iter().for_each(|part| queue.outbox.push(part));
     }

@@ -63,7 +63,7 @@ use crate::tls::TlsContext;
 use crate::trust::TrustStore;
 use alarm::{Alarm, NodeNumber};
 use clerver_proto::error::{Code, Error, Result};
-use clerver_proto::id::{ChannelId, HostId, NodeId, SessionId};
+use clerver_proto::id::{ChannelId, HostId, LinkId, NodeId, SessionId};
 use clerver_proto::node::Input;
 use clerver_proto::time::Instant;
 use command::Command;
@@ -73,6 +73,7 @@ use link::{By, Link, Next};
 use mio::Registry;
 use parking_lot::{Mutex, MutexGuard};
 use seat::Sat;
+use smallvec::SmallVec;
 use std::any::Any;
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -349,7 +350,7 @@ impl Engine {
         if shard.others_wait(session, &bell) || bell.descriptor().is_err() {
             return None;
         }
-        let link = Arc::clone(shard.lone_link(session).filter(|link| link.seat.take(now))?);
+        let link = Arc::clone(shard.lone_link(session).filter(|link| link.take_seat(now))?);
         shard.put_up(session, ready, &bell);
         bell.begin_polling();
         Some((link, (session, ready), bell))
@@ -387,12 +388,14 @@ impl Engine {
     /// Does what the shard lock forbids: wakes those who wait, hands work out, and sends.
     fn carry_out(self: &Arc<Self>, mut batch: Batch, by: By, mut now: Instant) {
         for round in 0.. {
+            if batch.is_empty() {
+                break;
+            }
             if batch.has_news() {
                 self.announce(&mut batch);
             }
-            let links = batch.take_links();
-            let mut grants = Vec::new();
-            for link in links {
+            let mut grants = SmallVec::<[(LinkId, usize); 1]>::new();
+            for link in batch.take_links() {
                 if round >= ROUNDS_MAX {
                     self.post(Command::Flush(link));
                     continue;

@@ -18,11 +18,11 @@ impl Driver {
         let Some(Source::Link(link)) = self.sources.get(token) else { return };
         let link = Arc::clone(link);
         // A caller that reads it sees the end too.
-        if !link.seat.take(clock::now()) {
+        if !link.seat.take_or_miss(clock::now()) {
             return;
         }
         self.read_seated(engine, &link, token, reads, is_ended);
-        link.seat.leave_armed();
+        link.seat.leave_read();
     }
 
     fn read_seated(&mut self, engine: &Arc<Engine>, link: &Link, token: usize, reads: usize, is_ended: bool) {

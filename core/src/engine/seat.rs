@@ -42,7 +42,7 @@ thread_local! {
     static BUFFERS: RefCell<(Vec<u8>, BytesMut)> = RefCell::default();
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct State {
     /// Somebody reads.
     is_taken: bool,
@@ -50,6 +50,8 @@ struct State {
     is_armed: bool,
     /// .. and when there is room to write, until then.
     wants_room: bool,
+    /// The engine was told of something to read while somebody else read: it has to be told again.
+    is_missed: bool,
     /// The engine looks at this seat now and then.
     is_ticking: bool,
     taken_at: Instant,
@@ -69,6 +71,14 @@ enum Leave {
     Tick,
 }
 
+/// What becomes of a seat that the engine looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Again,
+    Over,
+    Arm,
+}
+
 /// What came of sitting.
 pub(super) enum Sat<R> {
     /// What was waited for.
@@ -85,6 +95,7 @@ impl Seat {
             is_taken: false,
             is_armed: true,
             wants_room: false,
+            is_missed: false,
             is_ticking: false,
             taken_at: long_ago,
             left_at: long_ago,
@@ -93,7 +104,7 @@ impl Seat {
     }
 
     /// Takes the seat if it is free.
-    pub(super) fn take(&self, now: Instant) -> bool {
+    fn take(&self, now: Instant) -> bool {
         let mut state = self.0.lock();
         let was_free = !std::mem::replace(&mut state.is_taken, true);
         if was_free {
@@ -102,8 +113,17 @@ impl Seat {
         was_free
     }
 
+    /// As `take`, for the engine that was told of something to read: it will be told again if the seat is not free.
+    pub(super) fn take_or_miss(&self, now: Instant) -> bool {
+        let is_ours = self.take(now);
+        if !is_ours {
+            self.0.lock().is_missed = true;
+        }
+        is_ours
+    }
+
     /// The engine's thread has read what there was.
-    pub(super) fn leave_armed(&self) {
+    pub(super) fn leave_read(&self) {
         self.0.lock().is_taken = false;
     }
 
@@ -112,7 +132,7 @@ impl Seat {
         let is_burst = state.taken_at.since(state.left_at) < BURST && now.since(state.unasked_at) > UNASKED;
         state.is_taken = false;
         state.left_at = now;
-        match (is_burst && !is_crowd, state.is_ticking) {
+        match (is_burst && !is_crowd && !state.is_missed, state.is_ticking) {
             (true, true) => Leave::Nothing,
             (true, false) => {
                 state.is_ticking = true;
@@ -122,24 +142,55 @@ impl Seat {
         }
     }
 
+    /// Whether the engine looks after an unarmed link once more; if not, and nobody reads, it has to be armed.
+    fn look(&self, now: Instant) -> Look {
+        let mut state = self.0.lock();
+        let idle_since = if state.is_taken { state.taken_at } else { state.left_at };
+        let patience = if state.is_taken { GRACE * 3 } else { GRACE };
+        if now.since(idle_since) < patience && (!state.is_armed || state.is_missed) {
+            return Look::Again;
+        }
+        state.is_ticking = false;
+        // Who reads it arms it, or makes it tick, at the end.
+        if state.is_taken { Look::Over } else { Look::Arm }
+    }
+
     /// Something came that nobody had asked for.
     fn note_unasked(&self, now: Instant) {
         self.0.lock().unasked_at = now;
     }
+
+    /// Changes what is watched, and tells the system with `apply(reading, writing)` if anything changed. Under the
+    /// lock, so that of two threads the later counts.
+    fn watch(&self, change: impl FnOnce(&mut State) -> bool, apply: impl FnOnce(bool, bool)) {
+        let mut state = self.0.lock();
+        if change(&mut state) {
+            apply(state.is_armed, state.wants_room);
+        }
+    }
+
+    fn arm(&self, apply: impl FnOnce(bool, bool)) {
+        let arm = |state: &mut State| {
+            let was_missed = std::mem::take(&mut state.is_missed);
+            !std::mem::replace(&mut state.is_armed, true) || was_missed
+        };
+        self.watch(arm, apply);
+    }
+
+    fn disarm(&self, apply: impl FnOnce(bool, bool)) {
+        self.watch(|state| std::mem::replace(&mut state.is_armed, false), apply);
+    }
 }
 
 impl Link {
-    /// Tells the engine's poll what to watch this link for, if that changed. The system looks at the socket again
-    /// meanwhile.
-    fn watch(&self, engine: &Engine, change: impl FnOnce(&mut State) -> bool) {
-        let mut state = self.seat.0.lock();
-        if !change(&mut state) {
-            return;
-        }
-        let (reading, writing) = (state.is_armed, state.wants_room);
-        // Under the seat's lock, so that of two threads the later counts.
+    /// Takes the link's seat for a caller, if it is free.
+    pub(super) fn take_seat(&self, now: Instant) -> bool {
+        self.seat.take(now)
+    }
+
+    /// Tells the engine's poll what to watch this link for. The system looks at the socket again meanwhile.
+    fn tell_poll(&self, engine: &Engine, reading: bool, writing: bool) {
         let result = descriptor::watch(engine.registry(), self.as_raw_fd(), self.id.0, reading, writing);
-        drop(state);
         if let Err(error) = result {
             // A link that is over is not watched any more.
             engine.log(LogLevel::Debug, || {
@@ -149,19 +200,20 @@ impl Link {
     }
 
     fn arm(&self, engine: &Engine) {
-        self.watch(engine, |state| !std::mem::replace(&mut state.is_armed, true));
+        self.seat.arm(|reading, writing| self.tell_poll(engine, reading, writing));
     }
 
     fn disarm(&self, engine: &Engine) {
-        self.watch(engine, |state| std::mem::replace(&mut state.is_armed, false));
+        self.seat.disarm(|reading, writing| self.tell_poll(engine, reading, writing));
     }
 
     /// The engine shall hear when the socket takes more.
     pub(super) fn await_room(&self, engine: &Engine) {
-        self.watch(engine, |state| {
+        let want = |state: &mut State| {
             state.wants_room = true;
             true
-        });
+        };
+        self.seat.watch(want, |reading, writing| self.tell_poll(engine, reading, writing));
     }
 
     /// It did; the next change stops watching for it.
@@ -171,17 +223,10 @@ impl Link {
 
     /// Looks after a link that its caller left unarmed; answers whether to look again.
     pub(super) fn tick(&self, engine: &Engine, now: Instant) -> bool {
-        let mut state = self.seat.0.lock();
-        let idle_since = if state.is_taken { state.taken_at } else { state.left_at };
-        let patience = if state.is_taken { GRACE * 3 } else { GRACE };
-        if now.since(idle_since) < patience && !state.is_armed {
-            return true;
-        }
-        state.is_ticking = false;
-        let is_free = !state.is_taken;
-        drop(state);
-        if is_free {
-            self.arm(engine);
+        match self.seat.look(now) {
+            Look::Again => return true,
+            Look::Over => {}
+            Look::Arm => self.arm(engine),
         }
         false
     }
@@ -274,5 +319,188 @@ impl Engine {
         if let Some(why) = end {
             self.post(Command::Failed(link.id, why));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Every order in which a caller, the engine and the peer can take their steps. A step is what happens under the
+    //! seat's lock, or one system call.
+
+    use super::*;
+    use std::collections::HashSet;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    enum Caller {
+        Idle {
+            calls_left: u8,
+        },
+        Seated {
+            calls_left: u8,
+        },
+        /// Its poll ended: with what was there, or because its time was over.
+        Leaving {
+            calls_left: u8,
+        },
+        Arming {
+            calls_left: u8,
+        },
+        /// It waits for the engine to read for it.
+        Standing {
+            calls_left: u8,
+            since: u8,
+        },
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct World {
+        seat: State,
+        now: Instant,
+        callers: [Caller; 2],
+        unsent: u8,
+        unread: u8,
+        delivered: u8,
+        is_watched: bool,
+        /// The engine's poll has something to tell.
+        has_edge: bool,
+        engine_reads: bool,
+        ticks: bool,
+    }
+
+    impl World {
+        fn with_seat<R>(&mut self, act: impl FnOnce(&Seat, &mut World) -> R) -> R {
+            let seat = Seat(Mutex::new(self.seat.clone()));
+            let result = act(&seat, self);
+            self.seat = seat.0.into_inner();
+            result
+        }
+
+        fn watch(&mut self, reading: bool) {
+            self.is_watched = reading;
+            self.has_edge |= reading && self.unread > 0;
+        }
+
+        fn arm(&mut self) {
+            self.with_seat(|seat, world| seat.arm(|reading, _| world.watch(reading)));
+        }
+
+        fn caller_steps(&self, who: usize, next: &mut Vec<World>) {
+            let mut world = self.clone();
+            world.callers[who] = match self.callers[who] {
+                Caller::Idle { calls_left: 0 } => return,
+                Caller::Idle { calls_left } if world.with_seat(|seat, world| seat.take(world.now)) => {
+                    world.with_seat(|seat, world| seat.disarm(|reading, _| world.watch(reading)));
+                    Caller::Seated { calls_left: calls_left - 1 }
+                }
+                Caller::Idle { calls_left } => {
+                    Caller::Standing { calls_left: calls_left - 1, since: self.delivered }
+                }
+                Caller::Seated { calls_left } => {
+                    // It may give up before it reads.
+                    let mut gave_up = self.clone();
+                    gave_up.callers[who] = Caller::Leaving { calls_left };
+                    next.push(gave_up);
+                    if world.unread == 0 {
+                        return;
+                    }
+                    world.delivered += std::mem::take(&mut world.unread);
+                    Caller::Leaving { calls_left }
+                }
+                Caller::Leaving { calls_left } => {
+                    match world.with_seat(|seat, world| seat.leave(world.now, false)) {
+                        Leave::Nothing => Caller::Idle { calls_left },
+                        Leave::Arm => Caller::Arming { calls_left },
+                        Leave::Tick => {
+                            world.ticks = true;
+                            Caller::Idle { calls_left }
+                        }
+                    }
+                }
+                Caller::Arming { calls_left } => {
+                    world.arm();
+                    Caller::Idle { calls_left }
+                }
+                Caller::Standing { calls_left, since } if self.delivered > since => {
+                    Caller::Idle { calls_left }
+                }
+                Caller::Standing { .. } => return,
+            };
+            next.push(world);
+        }
+
+        fn engine_steps(&self, next: &mut Vec<World>) {
+            let mut world = self.clone();
+            if self.engine_reads {
+                world.delivered += std::mem::take(&mut world.unread);
+                world.engine_reads = false;
+                world.with_seat(|seat, _| seat.leave_read());
+                next.push(world);
+            } else if self.has_edge {
+                world.has_edge = false;
+                world.engine_reads = world.with_seat(|seat, world| seat.take_or_miss(world.now));
+                next.push(world);
+            }
+            if self.ticks && !self.engine_reads {
+                let mut world = self.clone();
+                world.now = world.now + GRACE;
+                match world.with_seat(|seat, world| seat.look(world.now)) {
+                    Look::Again => {}
+                    Look::Over => world.ticks = false,
+                    Look::Arm => {
+                        world.ticks = false;
+                        world.arm();
+                    }
+                }
+                next.push(world);
+            }
+        }
+
+        fn steps(&self) -> Vec<World> {
+            let mut next = Vec::new();
+            self.caller_steps(0, &mut next);
+            self.caller_steps(1, &mut next);
+            self.engine_steps(&mut next);
+            if self.unsent > 0 {
+                let mut world = self.clone();
+                world.unsent -= 1;
+                world.unread += 1;
+                world.has_edge |= world.is_watched;
+                next.push(world);
+            }
+            next
+        }
+    }
+
+    #[test]
+    fn whatever_the_order_of_their_steps_everything_that_came_is_read() {
+        let seat = Seat::new().0.into_inner();
+        // Late enough for a burst.
+        let now = Instant(60_000_000_000);
+        let seat = State { left_at: now, ..seat };
+        let first = World {
+            seat,
+            now,
+            callers: [Caller::Idle { calls_left: 3 }, Caller::Idle { calls_left: 2 }],
+            unsent: 4,
+            unread: 0,
+            delivered: 0,
+            is_watched: true,
+            has_edge: false,
+            engine_reads: false,
+            ticks: false,
+        };
+        let (mut open, mut seen, mut ends) = (vec![first], HashSet::new(), 0);
+        while let Some(world) = open.pop() {
+            if !seen.insert(world.clone()) {
+                continue;
+            }
+            let next = world.steps();
+            if next.is_empty() {
+                ends += 1;
+                assert_eq!((world.unread, world.delivered), (0, 4), "{world:?}");
+            }
+            open.extend(next);
+        }
+        assert!(ends > 10 && seen.len() > 10_000, "{ends} ends, {} states", seen.len());
     }
 }

@@ -20,6 +20,7 @@ use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
 use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
 use clerver_proto::time::Instant;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -100,14 +101,13 @@ pub(crate) struct ObjectWork {
 /// What has to be done after the shard lock is free.
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// The one link that most batches have.
-    link: Option<Arc<Link>>,
-    links: Vec<Arc<Link>>,
+    /// Most batches have one.
+    links: SmallVec<[Arc<Link>; 1]>,
     /// Of `links`, once they are many.
     touched: BTreeSet<LinkId>,
     /// Somebody waits for the answer to what is sent.
     pub(crate) is_urgent: bool,
-    pub(crate) bells: Vec<Bell>,
+    pub(crate) bells: SmallVec<[Bell; 1]>,
     pub(crate) commands: Vec<Command>,
     pub(crate) calls: Vec<CallWork>,
     pub(crate) objects: Vec<ObjectWork>,
@@ -119,7 +119,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// Whether a waiting thread has to let go of the lock before it sleeps.
     pub(crate) fn is_empty(&self) -> bool {
-        self.link.is_none() && !self.has_news()
+        self.links.is_empty() && !self.has_news()
     }
 
     /// Whether something happened for somebody else than the owner of this bell.
@@ -132,30 +132,23 @@ impl Batch {
 
     /// Notes once that there is something to send. A few links are compared, many are looked up.
     pub(super) fn touch(&mut self, link: &Arc<Link>) {
-        match &self.link {
-            None => return self.link = Some(Arc::clone(link)),
-            Some(known) if Arc::ptr_eq(known, link) => return,
-            Some(_) => {}
-        }
-        if self.links.len() < LINKS_COMPARED {
-            if self.links.iter().any(|known| Arc::ptr_eq(known, link)) {
-                return;
-            }
+        let is_known = if self.links.len() < LINKS_COMPARED {
+            self.links.iter().any(|known| Arc::ptr_eq(known, link))
         } else {
             if self.touched.is_empty() {
                 self.touched.extend(self.links.iter().map(|known| known.id));
             }
-            if !self.touched.insert(link.id) {
-                return;
-            }
+            !self.touched.insert(link.id)
+        };
+        if !is_known {
+            self.links.push(Arc::clone(link));
         }
-        self.links.push(Arc::clone(link));
     }
 
     /// The links to flush; from here on they are noted anew.
-    pub(super) fn take_links(&mut self) -> impl Iterator<Item = Arc<Link>> + use<> {
+    pub(super) fn take_links(&mut self) -> SmallVec<[Arc<Link>; 1]> {
         self.touched.clear();
-        self.link.take().into_iter().chain(std::mem::take(&mut self.links))
+        std::mem::take(&mut self.links)
     }
 
     /// Whether there is anything to tell but to the links.

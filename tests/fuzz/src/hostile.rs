@@ -206,7 +206,8 @@ fn plain(lie: Lie) -> Frame {
                 .clone();
             let name = if service { SERVICE } else { "name" }.into();
             let header = Header { purpose, bulk: flags & 1 != 0, stored: flags & 2 != 0, name };
-            let mut bytes = BytesMut::from(&header.encode()[..]);
+            let mut bytes = BytesMut::new();
+            header.encode(&mut bytes);
             put_varint(&mut bytes, len.into());
             bytes.put_bytes(3, len.into());
             Frame::Data { channel: id(channel), offset: 0, bytes: bytes.freeze() }

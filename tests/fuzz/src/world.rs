@@ -183,7 +183,7 @@ impl World {
 
     fn output(&mut self, who: usize, output: Output) {
         match output {
-            Output::Send { link, parts } => self.send(who, link, parts),
+            Output::Send { link, parts } => self.send(who, link, parts.into_vec()),
             Output::Dial { attempt, .. } => self.ends[who].dials.push_back(attempt),
             Output::CancelDial { attempt } => {
                 // A dial that just ended may be cancelled: the engine tells of it after time has moved on.

@@ -68,6 +68,8 @@ pub(crate) struct NetPlan {
     pub piece: usize,
     /// Bytes that a link's end takes before it must wait: the socket's buffer.
     pub buffer: usize,
+    /// It takes so many at least, however slow the link: what the system and the path queue.
+    pub depth: usize,
     /// Time that resolving, connecting and TLS take beyond the delays.
     pub dial: Span,
     /// Time until a black-holed dial is given up.

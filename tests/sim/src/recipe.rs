@@ -44,6 +44,7 @@ pub(crate) fn plan(name: &str, nodes: usize) -> Plan {
             rate: None,
             piece: 64 << 10,
             buffer: 64 << 10,
+            depth: 2048,
             dial: Span(5 * MS, 30 * MS),
             dial_timeout: 5 * SEC,
             local: true,

@@ -60,6 +60,7 @@ fn draw_net(rng: &mut Rng) -> NetPlan {
         rate,
         piece: rng.magnitude(16, 64 << 10) as usize,
         buffer: rng.magnitude(4 << 10, 64 << 10) as usize,
+        depth: 2048,
         dial: Span(MS, MS + delay),
         dial_timeout: rng.range(SEC, 8 * SEC),
         local: true,

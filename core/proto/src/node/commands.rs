@@ -4,8 +4,8 @@
 //! Those without are questions. An unknown session, channel or object is `HANDLE`.
 
 use super::{
-    CallOptions, ChannelOptions, ChannelReport, ConnectOptions, Incoming, Node, Outcome, ServiceOptions,
-    SessionInfo, Trust,
+    CallOptions, ChannelOptions, ChannelReport, ConnectOptions, Incoming, Node, Outcome, Parts,
+    ServiceOptions, SessionInfo, Trust,
 };
 use crate::channel::Piece;
 use crate::error::{Code, Error, Result};
@@ -45,7 +45,7 @@ impl Node {
         act: impl FnOnce(&mut Session) -> Result<R>,
     ) -> Result<R> {
         self.now = self.now.max(now);
-        if self.timers.next().is_some_and(|next| next <= self.now) {
+        if self.next_timer() <= self.now {
             self.enter_undrained(now);
         }
         let session = self.sessions.get_mut(&id).filter(|session| session.attached && !session.forgotten);
@@ -363,15 +363,15 @@ impl Node {
     ///
     /// # Errors
     /// As `channel_open`; `AGAIN` and `SIZE` for the request.
-    pub fn call_start(
+    pub fn call_start<'r>(
         &mut self,
         now: Instant,
         session: SessionId,
         service: &str,
-        request: Bytes,
+        request: impl Into<Piece<'r>>,
         options: CallOptions,
     ) -> Result<ChannelId> {
-        let now = self.now.max(now);
+        let (now, request) = (self.now.max(now), request.into());
         self.command(now, session)?.call(now, service, request, options)
     }
 
@@ -385,7 +385,7 @@ impl Node {
         now: Instant,
         session: SessionId,
         call: ChannelId,
-        parts: &mut Vec<Bytes>,
+        parts: &mut Parts,
     ) -> Result<bool> {
         self.undrained(now, session, |session| session.take_reply(call, parts))
     }

@@ -79,7 +79,7 @@ impl Node {
         self.next_connector += 1;
         let id = ConnectorId(self.next_connector);
         let deadline = options.timeout.map(|timeout| self.now + timeout);
-        self.connectors.insert(id, Connector::new(options, deadline));
+        self.connectors.insert(id, Box::new(Connector::new(options, deadline)));
         self.dial(id, Role::Primary);
         id
     }
@@ -207,7 +207,7 @@ impl Node {
 
     fn give_up(&mut self, id: ConnectorId, why: Error) {
         if let Some(connector) = self.connectors.remove(&id) {
-            self.drop_attempts(id, connector);
+            self.drop_attempts(id, *connector);
             self.event(Event::ConnectFailed { connector: id, why });
         }
     }
@@ -242,7 +242,7 @@ impl Node {
         if let Some(session) = connector.session.and_then(|session| self.sessions.get_mut(&session)) {
             session.connectors.retain(|&bound| bound != id);
         }
-        self.drop_attempts(id, connector);
+        self.drop_attempts(id, *connector);
         true
     }
 

@@ -16,6 +16,7 @@ use crate::time::Instant;
 use crate::wire::codec::malformed;
 use crate::wire::{Decoder, Frame, Hello, Role};
 use bytes::BytesMut;
+use smallvec::smallvec;
 use std::time::Duration;
 
 /// How far a link is.
@@ -259,7 +260,7 @@ impl Node {
             let part = link.out.split_to(link.out.len().min(link.allowance).min(SEND_BYTES_MAX)).freeze();
             link.allowance -= part.len();
             self.counters.bytes_sent += part.len() as u64;
-            self.out.push_back(Output::Send { link: id, parts: vec![part] });
+            self.out.push_back(Output::Send { link: id, parts: smallvec![part] });
         }
         if link.out.is_empty()
             && let Phase::Leaving(why) = &link.phase

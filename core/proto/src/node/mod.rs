@@ -97,7 +97,6 @@ enum Timer {
     Link(LinkId),
     Session(SessionId),
     Connector(ConnectorId),
-    Pair(NodeId),
 }
 
 /// Sessions that have to be looked at before the node is drained, each once. Mostly it is one.
@@ -134,9 +133,9 @@ pub struct Node {
     links: BTreeMap<LinkId, Box<Link>>,
     /// Links that are not attached.
     pending: BTreeSet<LinkId>,
-    pairs: BTreeMap<NodeId, Pair>,
+    pairs: BTreeMap<NodeId, Box<Pair>>,
     sessions: BTreeMap<SessionId, Box<Session>>,
-    connectors: BTreeMap<ConnectorId, Connector>,
+    connectors: BTreeMap<ConnectorId, Box<Connector>>,
     attempts: BTreeMap<AttemptId, ConnectorId>,
     /// Embalmed objects on their way to another session: from, object, to.
     reviving: BTreeMap<(SessionId, ObjectId), SessionId>,
@@ -150,6 +149,8 @@ pub struct Node {
     next_link_counter: u64,
     next_n: u64,
     timers: Deadlines<Timer>,
+    /// Of pairs without a session. In a table of their own, because their long keys would make every timer large.
+    pair_timers: Deadlines<NodeId>,
     out: VecDeque<Output>,
     dirty: Dirty,
     /// For small frames on their way out.
@@ -202,6 +203,7 @@ impl Node {
             next_link_counter: 0,
             next_n: 0,
             timers: Deadlines::default(),
+            pair_timers: Deadlines::default(),
             out: VecDeque::new(),
             dirty: Dirty::default(),
             head: BytesMut::new(),
@@ -231,6 +233,7 @@ impl Node {
             bytes_duplicate: self.counters.bytes_duplicate + sum(|session| session.waste().1),
             objects: sum(|session| session.objects.len() as u64),
             timers: (self.timers.len()
+                + self.pair_timers.len()
                 + self.sessions.values().map(|session| session.timers()).sum::<usize>())
                 as u64,
             buffered: sum(Session::buffered),
@@ -242,8 +245,15 @@ impl Node {
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         format!(
-            "{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
-            self.links, self.pairs, self.sessions, self.connectors, self.attempts, self.timers, self.random
+            "{:?}{:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+            self.links,
+            self.pairs,
+            self.sessions,
+            self.connectors,
+            self.attempts,
+            self.timers,
+            self.pair_timers,
+            self.random
         )
         .hash(&mut hasher);
         hasher.finish()
@@ -289,7 +299,7 @@ impl Node {
             if let Some(id) = self.dirty.pop() {
                 self.flush_session(id);
             } else if self.wake_due {
-                let next = self.timers.next().unwrap_or(Instant::NEVER);
+                let next = self.next_timer();
                 if next <= self.now {
                     self.advance();
                     continue;
@@ -337,9 +347,17 @@ impl Node {
                     }
                 }
                 Timer::Connector(id) => self.on_connector_timer(id),
-                Timer::Pair(peer) => self.on_pair_timer(peer),
             }
         }
+        while let Some(peer) = self.pair_timers.pop_due(self.now) {
+            self.on_pair_timer(peer);
+        }
+    }
+
+    /// When something is due next.
+    fn next_timer(&self) -> Instant {
+        let next = |at: Option<Instant>| at.unwrap_or(Instant::NEVER);
+        next(self.timers.next()).min(next(self.pair_timers.next()))
     }
 
     fn wall_ms(&self) -> u64 {

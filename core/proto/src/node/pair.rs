@@ -496,7 +496,7 @@ impl Node {
         if pair.ended.len() > ENDED_PER_PAIR_MAX {
             pair.ended.pop_front();
         }
-        self.timers.set(Timer::Pair(peer), at);
+        self.pair_timers.set(peer, at);
         if self.pairs.len() > TOMBSTONES_MAX + self.sessions.len() {
             self.forget_one_pair();
         }
@@ -508,7 +508,7 @@ impl Node {
         });
         if let Some((&peer, _)) = idle {
             self.pairs.remove(&peer);
-            self.timers.clear(Timer::Pair(peer));
+            self.pair_timers.clear(peer);
         }
     }
 
@@ -520,7 +520,7 @@ impl Node {
         pair.ended.retain(|ended| ended.at + TOMBSTONE_TIME > now);
         if let Some(oldest) = pair.ended.front() {
             let at = oldest.at + TOMBSTONE_TIME;
-            self.timers.set(Timer::Pair(peer), at);
+            self.pair_timers.set(peer, at);
         } else if !has_session && pair.waiting.is_empty() {
             self.pairs.remove(&peer);
         }

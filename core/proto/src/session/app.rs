@@ -5,7 +5,7 @@ use super::{Services, Session};
 use crate::channel::{Channel, Piece};
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
-use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, SessionEvent};
+use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, Parts, SessionEvent};
 use crate::limits::SLICE_BYTES_MIN;
 use crate::options::{CallOptions, ChannelOptions, check_text};
 use crate::time::Instant;
@@ -185,7 +185,7 @@ impl Session {
         &mut self,
         now: Instant,
         service: &str,
-        request: Bytes,
+        request: Piece<'_>,
         options: CallOptions,
     ) -> Result<ChannelId> {
         self.check_open("call")?;
@@ -208,7 +208,7 @@ impl Session {
         let id = self.streams.open(header, expected)?;
         self.streams.make_room(id, whole);
         if let Some(channel) = self.streams.get_mut(id) {
-            channel.write_message(request.into());
+            channel.write_message(request);
             channel.send.finish();
         }
         self.streams.touch(id);
@@ -218,7 +218,7 @@ impl Session {
 
     /// Takes what there is of a reply; answers whether that was the rest. Then, and after an error, the call is
     /// forgotten.
-    pub(crate) fn take_reply(&mut self, id: ChannelId, parts: &mut Vec<Bytes>) -> Result<bool> {
+    pub(crate) fn take_reply(&mut self, id: ChannelId, parts: &mut Parts) -> Result<bool> {
         let end = loop {
             if self.channel_mut(id)?.receive.is_at_end() {
                 self.calls.settle(id, Outcome::Reply);

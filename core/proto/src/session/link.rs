@@ -3,9 +3,13 @@
 //! Counts and clocks only; it decides nothing about the session. Invariant: `in_flight` are the counted
 //! frames that this end sent on this link and the peer did not LACK, in the order in which they were sent.
 
+use super::flight::Flight;
 use crate::error::Result;
 use crate::id::{ChannelId, LinkId, LinkName};
-use crate::limits::{LACK_BYTES, LACK_DELAY, LACK_FRAMES, RENEW_AFTER, RENEW_RECORDS};
+use crate::limits::{
+    LACK_AT_ONCE_BYTES, LACK_AT_ONCE_UNTIL_BYTES, LACK_BYTES, LACK_DELAY, LACK_FRAMES, RENEW_AFTER,
+    RENEW_RECORDS,
+};
 use crate::time::Instant;
 use crate::wire::Role;
 use crate::wire::codec::malformed;
@@ -31,6 +35,16 @@ pub(crate) enum Sent {
     Rest(ChannelId, Range<u64>),
     End(ChannelId),
     Value(Value),
+}
+
+impl Sent {
+    /// What it adds to what is on its way; the small ones are as nothing.
+    fn bytes(&self) -> usize {
+        match self {
+            Sent::Data(_, range) | Sent::Rest(_, range) => (range.end - range.start) as usize,
+            Sent::End(_) | Sent::Value(_) => 0,
+        }
+    }
 }
 
 /// How long a link has been silent.
@@ -77,6 +91,8 @@ pub(crate) struct Link {
     /// Frames of the handshake that did not fit yet.
     pub(crate) prelude: BytesMut,
     pub(crate) in_flight: VecDeque<Sent>,
+    /// How much of it there may be.
+    pub(crate) flight: Flight,
     pub(crate) suspicion: Suspicion,
     /// What is in flight was also given to other links.
     pub(crate) requeued: bool,
@@ -98,12 +114,15 @@ pub(crate) struct Link {
     received: u64,
     lack_told: u64,
     lack_bytes: u64,
+    received_bytes: u64,
     lack_due: Option<Instant>,
     beat_number: u64,
     beats_out: VecDeque<(u64, Instant)>,
     beat_seen: u64,
     beat_seen_at: Instant,
     next_beat: Instant,
+    /// The next beat answers one of the peer's.
+    follows: bool,
     last_record: Instant,
     attached_at: Instant,
     records: u64,
@@ -125,6 +144,7 @@ impl Link {
             allowance: 0,
             prelude: BytesMut::new(),
             in_flight: VecDeque::new(),
+            flight: Flight::new(),
             suspicion: Suspicion::None,
             requeued: false,
             retirement: Retirement::default(),
@@ -140,12 +160,14 @@ impl Link {
             received: 0,
             lack_told: 0,
             lack_bytes: 0,
+            received_bytes: 0,
             lack_due: None,
             beat_number: 0,
             beats_out: VecDeque::new(),
             beat_seen: 0,
             beat_seen_at: now,
             next_beat: now,
+            follows: false,
             last_record: now,
             attached_at: now,
             records: 0,
@@ -167,7 +189,8 @@ impl Link {
     }
 
     /// A counted frame goes on this link.
-    pub(crate) fn push_in_flight(&mut self, sent: Sent) {
+    pub(crate) fn push_in_flight(&mut self, now: Instant, sent: Sent) {
+        self.flight.sent(now, sent.bytes(), self.lacked + self.in_flight.len() as u64 + 1);
         self.in_flight.push_back(sent);
         self.requeued = false;
     }
@@ -181,13 +204,22 @@ impl Link {
     pub(crate) fn on_counted(&mut self, now: Instant, bytes: u64) {
         self.received += 1;
         self.lack_bytes += bytes;
-        let at_once = self.received - self.lack_told >= LACK_FRAMES || self.lack_bytes >= LACK_BYTES;
+        self.received_bytes += bytes;
+        // The first ones tell the peer how fast the link is.
+        let is_first = bytes >= LACK_AT_ONCE_BYTES && self.received_bytes <= LACK_AT_ONCE_UNTIL_BYTES;
+        let are_many = self.received - self.lack_told >= LACK_FRAMES || self.lack_bytes >= LACK_BYTES;
+        let at_once = is_first || are_many;
         let due = if at_once { now } else { now + LACK_DELAY };
         self.lack_due = Some(self.lack_due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// LACK came: the frames that are held now.
-    pub(crate) fn on_lack(&mut self, count: u64) -> Result<impl Iterator<Item = Sent> + '_> {
+    pub(crate) fn on_lack(
+        &mut self,
+        now: Instant,
+        count: u64,
+        beat: Duration,
+    ) -> Result<impl Iterator<Item = Sent> + '_> {
         let newly = count.saturating_sub(self.lacked);
         if newly > self.in_flight.len() as u64 {
             return Err(malformed(format!(
@@ -196,6 +228,8 @@ impl Link {
             )));
         }
         self.lacked += newly;
+        let bytes = self.in_flight.iter().take(newly as usize).map(Sent::bytes).sum();
+        self.flight.held(now, bytes, self.lacked, beat);
         Ok(self.in_flight.drain(..newly as usize))
     }
 
@@ -203,14 +237,16 @@ impl Link {
     pub(crate) fn on_beat(
         &mut self,
         now: Instant,
-        number: u64,
-        echo: u64,
+        (number, echo): (u64, u64),
         delay: Duration,
+        beat: Duration,
     ) -> Option<Instant> {
         if number > self.beat_seen {
-            if self.beat_seen == 0 {
-                // The first beat is answered at once: a link that lives less than a beat renews the lease too.
+            // The first beat is answered at once: a link that lives less than a beat renews the lease too. Later ones
+            // are answered when this end's own is due soon anyway: one waking does for both.
+            if self.beat_seen == 0 || self.next_beat.since(now) < beat / 2 {
                 self.next_beat = now;
+                self.follows = self.beat_seen > 0;
             }
             self.beat_seen = number;
             self.beat_seen_at = now;
@@ -227,6 +263,7 @@ impl Link {
         self.echoed_at = now;
         self.mute = false;
         let sample = now.since(at).saturating_sub(delay);
+        self.flight.path_took(sample);
         self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
         Some(at)
     }
@@ -257,7 +294,9 @@ impl Link {
         if self.next_beat > now {
             return None;
         }
-        self.next_beat = now + beat;
+        // Who follows the peer's beats gives them time to come.
+        let patience = if std::mem::take(&mut self.follows) { beat / 8 } else { Duration::ZERO };
+        self.next_beat = now + beat + patience;
         self.beat_number += 1;
         if self.beats_out.len() == BEATS_OUT_MAX {
             self.beats_out.pop_front();

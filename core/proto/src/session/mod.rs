@@ -10,6 +10,7 @@ mod attach;
 mod calls;
 mod closing;
 mod control;
+mod flight;
 mod link;
 mod liveness;
 mod owned;
@@ -214,7 +215,7 @@ impl Session {
             link.on_counted(now, bytes);
         }
         match frame {
-            Frame::Lack { count } => self.on_lack(id, count)?,
+            Frame::Lack { count } => self.on_lack(now, id, count)?,
             Frame::Beat { number, echo, echo_delay_us, ttl_ms } => {
                 self.liveness.hear_ttl(Duration::from_millis(ttl_ms));
                 self.on_beat(now, id, number, echo, Duration::from_micros(echo_delay_us));
@@ -251,9 +252,10 @@ impl Session {
         }
     }
 
-    fn on_lack(&mut self, id: LinkId, count: u64) -> Result<()> {
+    fn on_lack(&mut self, now: Instant, id: LinkId, count: u64) -> Result<()> {
+        let beat = self.liveness.beat;
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        for sent in link.on_lack(count)? {
+        for sent in link.on_lack(now, count, beat)? {
             self.streams.on_held(sent);
         }
         self.finish_retirements();
@@ -262,7 +264,7 @@ impl Session {
 
     fn on_beat(&mut self, now: Instant, id: LinkId, number: u64, echo: u64, delay: Duration) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if let Some(sent_at) = link.on_beat(now, number, echo, delay) {
+        if let Some(sent_at) = link.on_beat(now, (number, echo), delay, self.liveness.beat) {
             self.liveness.on_echo(sent_at, link.ttl);
         }
         self.retire_older_links();

@@ -14,6 +14,7 @@ use crate::wire::codec::malformed;
 use crate::wire::header::Header;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 
 /// What a frame or a step changed, for the parent to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -283,10 +284,10 @@ impl Streams {
             || (!bulk_only && !self.values.is_empty())
     }
 
-    /// The next channel in the order of L5, out of its queue.
-    pub(crate) fn next_channel(&mut self, bulk_only: bool) -> Option<ChannelId> {
-        let first = if bulk_only { Class::Bulk } else { Class::Control };
-        let id = self.queues[first as usize..].iter_mut().find_map(VecDeque::pop_front)?;
+    /// The next channel of these classes in the order of L5, out of its queue.
+    pub(crate) fn next_channel(&mut self, classes: RangeInclusive<Class>) -> Option<ChannelId> {
+        let queues = &mut self.queues[*classes.start() as usize..=*classes.end() as usize];
+        let id = queues.iter_mut().find_map(VecDeque::pop_front)?;
         if let Some(channel) = self.channels.get_mut(id) {
             channel.queued = false;
         }

@@ -5,9 +5,9 @@
 
 use super::Session;
 use super::link::{LINK_FRAMES_BYTES_MAX, Link, Sent, Suspicion};
-use crate::channel::Slice;
+use crate::channel::{Class, Slice};
 use crate::id::{ChannelId, LinkId};
-use crate::io::Output;
+use crate::io::{Output, Parts};
 use crate::limits::{DATA_BYTES_MAX, IN_FLIGHT_FRAMES_MAX, LINGER, SEND_BYTES_MAX};
 use crate::time::Instant;
 use crate::wire::{Frame, Role, data_overhead};
@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 /// Data shorter than this is copied behind its frame head, so that small frames make one piece.
 const COPY_BYTES_MAX: usize = 1024;
 /// What is allocated at once for small frames, and when too little of it is left.
-const HEAD_BYTES: usize = 512;
+const HEAD_BYTES: usize = 256;
 const HEAD_BYTES_MIN: usize = 192;
 /// No counted frame other than DATA is larger (RESET with a long text).
 const SMALL_FRAME_BYTES_MAX: usize = 320;
@@ -30,7 +30,7 @@ struct Batch<'a> {
     used: usize,
     /// Small frames, and the heads of large ones.
     head: &'a mut BytesMut,
-    parts: Vec<Bytes>,
+    parts: Parts,
 }
 
 impl Batch<'_> {
@@ -40,7 +40,7 @@ impl Batch<'_> {
             // What was taken out of it has left by now, as a rule: then this is no allocation.
             head.reserve(HEAD_BYTES);
         }
-        Batch { room, used: 0, head, parts: Vec::new() }
+        Batch { room, used: 0, head, parts: Parts::new() }
     }
 
     fn left(&self) -> usize {
@@ -77,8 +77,14 @@ impl Batch<'_> {
     }
 
     fn seal(&mut self) {
-        if !self.head.is_empty() {
-            self.parts.push(self.head.split().freeze());
+        match self.head.len() {
+            0 => {}
+            // Cheaper than a share of it, and its memory stays for the next.
+            1..=COPY_BYTES_MAX => {
+                self.parts.push(Bytes::copy_from_slice(self.head));
+                self.head.clear();
+            }
+            _ => self.parts.push(self.head.split().freeze()),
         }
     }
 }
@@ -132,26 +138,39 @@ impl Session {
         let takes_streams =
             !self.state.is_final() && (is_carrier || (link.role == Role::Bulk && link.is_healthy()));
         let takes_streams = takes_streams && link.is_usable();
-        let has_streams = takes_streams && self.streams.has_work(bulk_only);
+        let has_streams =
+            takes_streams && link.flight.frame_bytes(bulk_only) > 0 && self.streams.has_work(bulk_only);
         self.fill_link_frames(now, link, has_streams, batch);
         if !takes_streams {
             return;
         }
         while link.in_flight.len() < IN_FLIGHT_FRAMES_MAX && batch.left() > SMALL_FRAME_BYTES_MAX {
-            if !bulk_only && !self.streams.control_is_next() && self.fill_value(link, batch) {
+            if !bulk_only && !self.streams.control_is_next() && self.fill_value(now, link, batch) {
                 continue;
             }
-            match self.streams.next_channel(bulk_only) {
-                Some(channel) => {
-                    let before = batch.used;
-                    self.fill_channel(link, channel, batch);
-                    if batch.used == before && self.streams.is_queued(channel) {
-                        return;
-                    }
-                }
-                None => return,
+            let Some((channel, frame_bytes)) = self.next_channel(link, bulk_only) else { return };
+            let before = batch.used;
+            self.fill_channel(now, link, (channel, frame_bytes), batch);
+            if batch.used == before && self.streams.is_queued(channel) {
+                return;
             }
         }
+    }
+
+    /// Whose turn it is of those that the link has room for, and how much data its frame may carry.
+    fn next_channel(&mut self, link: &mut Link, bulk_only: bool) -> Option<(ChannelId, usize)> {
+        let ahead = if bulk_only { 0 } else { link.flight.frame_bytes(false) };
+        if ahead > 0
+            && let Some(channel) = self.streams.next_channel(Class::Control..=Class::Call)
+        {
+            return Some((channel, ahead));
+        }
+        let behind = link.flight.frame_bytes(true);
+        if behind == 0 {
+            return None;
+        }
+        let first = if bulk_only { Class::Bulk } else { Class::Ordinary };
+        Some((self.streams.next_channel(first..=Class::Bulk)?, behind))
     }
 
     fn fill_link_frames(&mut self, now: Instant, link: &mut Link, in_company: bool, batch: &mut Batch<'_>) {
@@ -180,10 +199,10 @@ impl Session {
         }
     }
 
-    fn fill_value(&mut self, link: &mut Link, batch: &mut Batch<'_>) -> bool {
+    fn fill_value(&mut self, now: Instant, link: &mut Link, batch: &mut Batch<'_>) -> bool {
         let Some((value, frame)) = self.streams.next_value() else { return false };
         if batch.frame(&frame) {
-            link.push_in_flight(Sent::Value(value));
+            link.push_in_flight(now, Sent::Value(value));
             true
         } else {
             self.streams.unsend_value(value);
@@ -192,11 +211,17 @@ impl Session {
     }
 
     /// One DATA of the channel, with END behind its last byte (REST); then back into its queue.
-    fn fill_channel(&mut self, link: &mut Link, id: ChannelId, batch: &mut Batch<'_>) {
+    fn fill_channel(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        (id, frame_bytes): (ChannelId, usize),
+        batch: &mut Batch<'_>,
+    ) {
         let room = batch.left();
         let Some(channel) = self.streams.get_mut(id) else { return };
         let overhead = data_overhead(id, channel.send.written(), DATA_BYTES_MAX);
-        let most = room.saturating_sub(overhead + SMALL_FRAME_BYTES_MAX).min(DATA_BYTES_MAX);
+        let most = room.saturating_sub(overhead + SMALL_FRAME_BYTES_MAX).min(frame_bytes);
         let range = if most >= DATA_BYTES_MIN { channel.send.next_range(most as u64) } else { None };
         if let Some(range) = range {
             let len = (range.end - range.start) as usize;
@@ -207,15 +232,15 @@ impl Session {
             channel.send.slices(range.clone(), |slice| batch.slice(&slice));
             if is_rest {
                 channel.send.end = crate::channel::Delivery::InFlight;
-                link.push_in_flight(Sent::Rest(id, range));
+                link.push_in_flight(now, Sent::Rest(id, range));
             } else {
-                link.push_in_flight(Sent::Data(id, range));
+                link.push_in_flight(now, Sent::Data(id, range));
             }
         }
         if channel.send.end_is_due() && batch.frame(&Frame::End { channel: id, size: channel.send.written() })
         {
             channel.send.end = crate::channel::Delivery::InFlight;
-            link.push_in_flight(Sent::End(id));
+            link.push_in_flight(now, Sent::End(id));
         }
         self.streams.touch(id);
     }

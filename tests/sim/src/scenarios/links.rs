@@ -1,6 +1,6 @@
 //! Links that come up in odd ways, break, lie, or come too late; no session may be lost by it.
 
-use crate::plan::{Fault, Forgery, MS, Plan, Route, SEC, Service, What};
+use crate::plan::{Fault, Forgery, MS, Messages, Plan, Route, SEC, Service, Span, What};
 use crate::recipe::{calls, connect, connect_bulk, messages, paced, plan, stream};
 
 pub(super) fn all() -> Vec<Plan> {
@@ -20,6 +20,7 @@ pub(super) fn all() -> Vec<Plan> {
         garbage(),
         stale_inputs(),
         shared_connect(),
+        slow_path_with_deep_queue(),
     ]
 }
 
@@ -178,4 +179,18 @@ fn shared_connect() -> Plan {
         .goal(0, 1, paced(60, 100 * MS))
         .goal_at(8 * SEC, 0, 1, What::Close { timeout: 5 * SEC })
         .expect_between(0, "live", 1, 2)
+}
+
+/// 100 kbit/s whose queue takes 20 s of bulk: beats and messages come through while it runs both ways.
+fn slow_path_with_deep_queue() -> Plan {
+    let (size, bound) = (Span(1, 300), Some(3 * SEC));
+    let beside = Messages { count: 60, back: 0, size, bulk: false, pace: 500 * MS, park: 0, bound };
+    plan("slow_path_with_deep_queue", 2)
+        .net(|net| (net.rate, net.piece, net.buffer, net.depth) = (Some(12_500), 512, 256 << 10, 256 << 10))
+        .goal(0, 1, connect(&["n1"]))
+        .goal(0, 1, stream(500_000, 250_000, false))
+        .goal(0, 1, What::Messages(beside))
+        .expect_between(0, "attached", 1, 1)
+        .expect_between(0, "suspended", 0, 0)
+        .lasting(50 * SEC)
 }

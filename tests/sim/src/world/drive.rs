@@ -195,7 +195,7 @@ impl World {
 
     fn output(&mut self, pid: Pid, output: Output) -> Verdict {
         match output {
-            Output::Send { link, parts } => self.output_send(pid, link, parts),
+            Output::Send { link, parts } => self.output_send(pid, link, parts.into_vec()),
             Output::Dial { attempt, address, expected, .. } => {
                 self.note(pid, || format!("-> dial {attempt} {address}"));
                 self.mix_in(&[pid as u64, 20, attempt.0]);

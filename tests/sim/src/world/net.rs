@@ -231,7 +231,8 @@ impl World {
         let rate = self.path(from, to).rate.or(self.plan.net.rate).unwrap_or(u64::MAX);
         let beat = self.plan.nodes[from].options.beat.as_millis() as u64;
         let wanted = (u128::from(rate) * u128::from(beat) / 4000).min(1 << 30) as usize;
-        wanted.clamp(2048, self.plan.net.buffer.max(2048))
+        let depth = self.plan.net.depth;
+        wanted.clamp(depth, self.plan.net.buffer.max(depth))
     }
 
     pub(super) fn grant(&mut self, key: u64, side: usize, bytes: usize) -> Verdict {

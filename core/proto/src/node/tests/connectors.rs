@@ -35,7 +35,7 @@ fn a_pair_that_never_had_a_session_is_forgotten() {
     let options = ConnectOptions { timeout: Some(Duration::from_secs(5)), ..ConnectOptions::to("b:1") };
     world.command(0, |node, now| node.connect(now, options)).unwrap();
     world.pass(Duration::from_secs(600));
-    assert_eq!((world.nodes[1].pairs.len(), world.nodes[1].timers.len()), (0, 0));
+    assert_eq!((world.nodes[1].pairs.len(), world.nodes[1].pair_timers.len()), (0, 0));
 }
 
 /// Node 1 was restarted: its address is that of another node now.

@@ -175,8 +175,7 @@ impl World {
     fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
-            let next =
-                self.nodes.iter().filter_map(|node| node.timers.next()).min().unwrap_or(Instant::NEVER);
+            let next = self.nodes.iter().map(Node::next_timer).min().unwrap_or(Instant::NEVER);
             if next > end {
                 break;
             }

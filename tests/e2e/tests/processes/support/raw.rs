@@ -1,7 +1,7 @@
 //! A peer that keeps to no rule: bytes of our own choice over TLS or TCP.
 
 use super::LONG;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use clerver::identity::HostKey;
 use clerver::keyed_hash::HmacSha256;
 use clerver::tls::{HandshakeState, TlsContext, TlsLink};
@@ -91,7 +91,7 @@ impl RawLink {
             // A server may close without a goodbye.
             let is_open = self.tls.read(&mut plain, 1 << 16).is_ok();
             if !plain.is_empty() {
-                self.decoder.push(Bytes::from(plain));
+                self.decoder.push(plain.as_slice().into());
                 continue;
             }
             match self.socket.read(&mut piece) {
