@@ -169,8 +169,10 @@ impl Driver {
         match handshake.stage {
             // In a storm many wait for longer than they want to: what they said costs a millisecond to answer.
             Stage::Silent | Stage::Ready if is_ended => {
-                let what = format!("connection from {}: it was closed before its handshake", handshake.with);
-                return self.handshake_failed(engine, token, Error::new(Code::LinkFailed, what));
+                let what = format!("TLS handshake with {}: it was closed before it began", handshake.with);
+                let why = handshake.check_first_byte().err();
+                let why = why.unwrap_or_else(|| Error::new(Code::LinkFailed, what));
+                return self.handshake_failed(engine, token, why);
             }
             Stage::Silent => match handshake.check_first_byte() {
                 Ok(true) => handshake.stage = Stage::Ready,
