@@ -72,6 +72,21 @@ fn silent_connections_keep_nobody_out() {
 }
 
 #[test]
+fn connections_from_one_source_that_speak_soon_are_never_closed_for_want_of_places() {
+    let pair = Pair::new();
+    let all: Vec<_> = (0..700).map(|_| TcpStream::connect(&pair.address).unwrap()).collect();
+    all[699].set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!((&all[699]).read(&mut [0]).is_err(), "nothing is said or closed meanwhile");
+    let is_open = |socket: &&TcpStream| {
+        socket.set_nonblocking(true).unwrap();
+        socket.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    assert_eq!(all.iter().filter(is_open).count(), 700);
+    let (client, address) = (pair.client.clone(), pair.address.clone());
+    within(Duration::from_secs(4), move || client.connect(&address, SOON)).unwrap();
+}
+
+#[test]
 fn more_peers_than_handshakes_all_get_in() {
     let server = Home::new();
     let homes: Vec<Home> = (0..12).map(|_| Home::new()).collect();

@@ -70,6 +70,11 @@ pub enum Input {
         /// What the system said.
         why: Error,
     },
+    /// The address of a dial took the connection; nothing is proven yet. It may be left out.
+    DialAnswered {
+        /// Which.
+        attempt: AttemptId,
+    },
     /// A dial ended without a link.
     DialFailed {
         /// Which.

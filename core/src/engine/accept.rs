@@ -1,10 +1,11 @@
 //! Listeners, and who is let in to a handshake: bounded in number, in time, and in rate per source.
 //!
 //! Whether a peer is trusted is decided after its handshake, by the protocol. A connection that says nothing
-//! takes no handshake's place. Invariant: what a stranger can make this node hold before that is bounded by
-//! `handshakes_max`, `SILENT_MAX` and the size of the table of sources.
+//! takes no handshake's place. Invariants: what a stranger can make this node hold before that is bounded by
+//! `handshakes_max`, `SILENT_MAX` and the size of the table of sources; a connection for which there is no place
+//! yet waits in the kernel's backlog, and nobody is closed for want of places who was not given his time to speak.
 
-use super::driver::{Driver, Timer};
+use super::driver::{Driver, Happened, Timer};
 use super::event::LogLevel;
 use super::handshake::{FIRST_BYTE_TIME, Handshake, Origin};
 use super::sources::Source;
@@ -14,6 +15,7 @@ use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::time::Instant;
 use mio::Interest;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -21,16 +23,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Connections that wait in the kernel.
-const BACKLOG: i32 = 1024;
+/// Connections that wait in the kernel, which takes no more than `net.core.somaxconn` of them.
+const BACKLOG: i32 = 65_535;
 /// Connections accepted from one listener before others get a turn.
 const ACCEPTS_PER_TURN: usize = 64;
+/// Handshakes that run at once, unless the program says how many: as many as a core makes in a round trip of 30 ms.
+const HANDSHAKES_PER_CORE: usize = 32;
 /// Pause after the system refused to accept, such as for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Connections that have said nothing yet; for a further one the oldest of them goes.
+/// Connections that have said nothing yet.
 const SILENT_MAX: usize = 512;
-/// Of them, from one source: more than two turns accept, so that nobody is closed before it was looked at.
-const SILENT_PER_SOURCE_MAX: usize = 256;
+/// So long one may be silent while others wait for its place; who dials speaks within a round trip.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Sources whose rate is remembered; when there are more, the one seen longest ago is forgotten.
 const SOURCES_MAX: usize = 4096;
 
@@ -54,21 +58,37 @@ pub(super) struct Door {
     rates: SourceRates,
     /// Handshakes that run.
     admitted: usize,
-    /// Those that have said nothing, by token and so by age, and where they come from.
-    silent: BTreeMap<usize, IpAddr>,
+    silent: Silent,
     /// Those that spoke, and wait until fewer handshakes run.
     ready: VecDeque<usize>,
+    /// For want of places, connections may have been left in the kernel's backlog.
+    is_held: bool,
 }
 
-impl Door {
-    /// The silent connection that has to go before one more of this source comes.
-    fn surplus(&self, source: IpAddr) -> Option<usize> {
-        let mut of_source = self.silent.iter().filter(|(_, from)| **from == source).map(|(&token, _)| token);
-        match (of_source.clone().count(), self.silent.len()) {
-            (SILENT_PER_SOURCE_MAX.., _) => of_source.next(),
-            (_, SILENT_MAX..) => self.silent.keys().next().copied(),
-            _ => None,
+/// Accepted connections that have said nothing, by token and so by age: where they come from, and since when.
+#[derive(Debug, Default)]
+struct Silent {
+    by_token: BTreeMap<usize, (IpAddr, Instant)>,
+}
+
+impl Silent {
+    fn is_full(&self) -> bool {
+        self.by_token.len() >= SILENT_MAX
+    }
+
+    fn insert(&mut self, token: usize, source: IpAddr, now: Instant) {
+        self.by_token.insert(token, (source, now));
+    }
+
+    /// Whose place is given away next, and when: the oldest of the source that has the most, so that one source
+    /// that says nothing takes no place from the others for longer than its patience.
+    fn next_to_go(&self) -> Option<(usize, Instant)> {
+        let mut sources: BTreeMap<IpAddr, (usize, Reverse<usize>)> = BTreeMap::new();
+        for (&token, (source, _)) in &self.by_token {
+            sources.entry(*source).or_insert((0, Reverse(token))).0 += 1;
         }
+        let (_, Reverse(token)) = sources.into_values().max()?;
+        self.by_token.get(&token).map(|(_, since)| (token, *since + PATIENCE))
     }
 }
 
@@ -177,8 +197,9 @@ impl Driver {
         while self.door(engine).admitted < engine.handshakes_max() {
             let Some(token) = self.door(engine).ready.pop_front() else { break };
             self.let_in(engine, token);
-            self.shake(engine, token);
+            self.shaking.push_back(Happened::turn_of(token));
         }
+        self.door(engine).is_held = false;
         for token in self.door(engine).listeners.clone() {
             self.accept(engine, token);
         }
@@ -187,14 +208,50 @@ impl Driver {
     /// An accepted connection speaks TLS: whether its handshake may run now.
     pub(super) fn spoke(&mut self, engine: &Engine, token: usize) -> bool {
         let handshakes_max = engine.handshakes_max();
+        self.door(engine).silent.by_token.remove(&token);
+        self.place_is_free(engine);
         let door = self.door(engine);
-        door.silent.remove(&token);
         if door.admitted < handshakes_max {
             self.let_in(engine, token);
             return true;
         }
         door.ready.push_back(token);
         false
+    }
+
+    /// A connection has left its place: whoever waits for one gets it, in a turn of his own, for that may come back
+    /// here.
+    fn place_is_free(&mut self, engine: &Engine) {
+        let door = self.door(engine);
+        if door.is_held || !door.ready.is_empty() {
+            self.timers.set(Timer::Accept(engine.number), clock::now());
+        }
+    }
+
+    /// Whether one connection more may be accepted. If not, it waits in the kernel's backlog, where it costs nothing,
+    /// until somebody leaves or speaks or has lost his patience.
+    fn has_place(&mut self, engine: &Engine, now: Instant) -> bool {
+        let handshakes_max = engine.handshakes_max();
+        let door = self.door(engine);
+        if door.admitted >= handshakes_max || !door.ready.is_empty() {
+            door.is_held = true;
+            return false;
+        }
+        let until = door.silent.next_to_go().filter(|_| door.silent.is_full()).map(|(_, until)| until);
+        let Some(until) = until.filter(|&until| until > now) else { return true };
+        door.is_held = true;
+        self.timers.set(Timer::Accept(engine.number), until);
+        false
+    }
+
+    /// Makes room for one more that is silent, at the expense of one that was long enough.
+    fn make_silent_place(&mut self, engine: &Arc<Engine>) {
+        let Some((token, _)) = self.door(engine).silent.next_to_go() else { return };
+        // What it said may not have been looked at yet.
+        self.shake(engine, token, false);
+        if self.door(engine).silent.by_token.remove(&token).is_some() {
+            self.remove(token);
+        }
     }
 
     fn let_in(&mut self, engine: &Engine, token: usize) {
@@ -209,29 +266,22 @@ impl Driver {
     /// An accepted connection is a handshake no more.
     pub(super) fn left_door(&mut self, engine: &Arc<Engine>, token: usize, was_admitted: bool) {
         let door = self.door(engine);
-        if !was_admitted {
-            door.silent.remove(&token);
-            door.ready.retain(|&waiting| waiting != token);
-            return;
-        }
-        door.admitted -= 1;
-        if door.ready.is_empty() {
-            self.accept_all(engine);
+        if was_admitted {
+            door.admitted -= 1;
         } else {
-            // In a turn of its own: each of them may come back here.
-            self.timers.set(Timer::Accept(engine.number), clock::now());
+            door.silent.by_token.remove(&token);
+            door.ready.retain(|&waiting| waiting != token);
         }
+        self.place_is_free(engine);
     }
 
     pub(super) fn accept(&mut self, engine: &Arc<Engine>, token: usize) {
         let now = clock::now();
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(door) = self.doors.get(&engine.number) else { return };
-            let Some(Source::Listener(listener)) = self.sources.get(token) else { return };
-            if door.admitted >= engine.handshakes_max() || !door.ready.is_empty() {
-                // The rest waits in the kernel's backlog; the end of a handshake comes back here.
+            if !self.has_place(engine, now) {
                 return;
             }
+            let Some(Source::Listener(listener)) = self.sources.get(token) else { return };
             let level_min = listener.level_min;
             match listener.socket.accept() {
                 Ok((socket, peer)) => self.admit(engine, socket, peer, level_min, now),
@@ -276,12 +326,10 @@ impl Driver {
         if let Err(error) = self.watch(socket.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE) {
             return engine.log(LogLevel::Warn, || format!("accept from {with}: {error}"));
         }
-        let source = network_of(peer.ip());
-        while let Some(surplus) = self.door(engine).surplus(source) {
-            self.door(engine).silent.remove(&surplus);
-            self.remove(surplus);
+        if self.door(engine).silent.is_full() {
+            self.make_silent_place(engine);
         }
-        self.door(engine).silent.insert(token, source);
+        self.door(engine).silent.insert(token, network_of(peer.ip()), now);
         let origin = Origin::Accepted { level_min, until: now + engine.handshake_time() };
         self.timers.set(Timer::Handshake(token), now + FIRST_BYTE_TIME.min(engine.handshake_time()));
         let handshake = Handshake::new(socket, tls, with, is_local, origin);
@@ -307,7 +355,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 impl Engine {
     fn handshakes_max(&self) -> usize {
         match self.settings.handshakes_max {
-            0 => 4 * std::thread::available_parallelism().map_or(1, usize::from),
+            0 => HANDSHAKES_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from),
             given => usize::try_from(given).unwrap_or(usize::MAX),
         }
     }
@@ -338,6 +386,23 @@ mod tests {
         assert!(rates.admit(source, 10, start + Duration::from_millis(100)));
         assert!(!rates.admit(source, 10, start + Duration::from_millis(100)));
         assert!(rates.admit("192.0.2.2".parse().unwrap(), 10, start), "another source has its own");
+    }
+
+    #[test]
+    fn the_oldest_of_the_source_with_the_most_silent_connections_goes_first_and_not_before_its_time() {
+        let mut silent = Silent::default();
+        let [few, many]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let at = |ms| Instant(1_000_000_000_000) + Duration::from_millis(ms);
+        silent.insert(1, few, at(0));
+        silent.insert(2, many, at(100));
+        assert_eq!(silent.next_to_go(), Some((1, at(0) + PATIENCE)), "as many each: the oldest of all");
+        silent.insert(3, many, at(200));
+        assert_eq!(silent.next_to_go(), Some((2, at(100) + PATIENCE)));
+        for token in 4..SILENT_MAX + 1 {
+            assert!(!silent.is_full());
+            silent.insert(token, many, at(300));
+        }
+        assert!(silent.is_full());
     }
 
     #[test]

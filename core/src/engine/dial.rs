@@ -3,6 +3,7 @@
 //! When to dial again is the protocol's decision. Invariants: a dial ends with exactly one of `LinkUp`,
 //! `DialFailed` and its cancellation; the failure names every address that was tried, and why it failed.
 
+use super::alarm::NodeNumber;
 use super::command::Command;
 use super::driver::{DialKey, Driver, Timer};
 use super::handshake::{Handshake, Origin};
@@ -16,7 +17,7 @@ use clerver_proto::node::Input;
 use clerver_proto::time::Instant;
 use mio::Interest;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
@@ -80,7 +81,58 @@ fn resolve(name: &str, address: &Address) -> Result<Vec<SocketAddr>> {
     Ok(found.collect())
 }
 
+/// Dials that wait until this thread has time for them, the oldest first.
+#[derive(Default)]
+pub(super) struct HeldDials {
+    order: VecDeque<DialKey>,
+    wanted: BTreeMap<DialKey, (Arc<Engine>, String, Option<HostId>)>,
+}
+
+impl HeldDials {
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// The dial is not wanted any more.
+    fn forget(&mut self, key: DialKey) {
+        self.wanted.remove(&key);
+        if self.wanted.is_empty() {
+            self.order.clear();
+        }
+    }
+
+    /// The node closes.
+    pub(super) fn forget_node(&mut self, node: NodeNumber) {
+        self.wanted.retain(|(of, _), _| *of != node);
+    }
+}
+
 impl Driver {
+    /// Begins a dial as soon as this thread has time to speak on it: in a storm thousands want to dial at once.
+    pub(super) fn hold_dial(
+        &mut self,
+        engine: &Arc<Engine>,
+        attempt: AttemptId,
+        text: String,
+        expected: Option<HostId>,
+    ) {
+        let key = (engine.number, attempt);
+        self.held_dials.order.push_back(key);
+        self.held_dials.wanted.insert(key, (Arc::clone(engine), text, expected));
+    }
+
+    /// Begins so many of the dials that wait.
+    pub(super) fn begin_held_dials(&mut self, count: usize) {
+        let mut begun = 0;
+        while begun < count && self.may_dial() {
+            let Some(key) = self.held_dials.order.pop_front() else { return };
+            if let Some((engine, text, expected)) = self.held_dials.wanted.remove(&key) {
+                begun += 1;
+                self.dial(&engine, key.1, text, expected);
+            }
+        }
+    }
+
     /// Begins a dial.
     pub(super) fn dial(
         &mut self,
@@ -207,6 +259,7 @@ impl Driver {
             return self.dial_step_failed(engine, attempt, token, connect_error(place, &error));
         }
         self.put_rivals_back((engine.number, attempt), token);
+        engine.with_shard(|shard, now, batch| shard.input(now, Input::DialAnswered { attempt }, batch));
         self.begin_handshake(engine, token);
     }
 
@@ -243,7 +296,7 @@ impl Driver {
             Ok(tls) => {
                 let handshake = Handshake::new(socket, tls, with, is_local, origin);
                 self.sources.insert(engine, token, Source::Handshake(Box::new(handshake)));
-                self.shake(engine, token);
+                self.shake(engine, token, false);
             }
             Err(why) => self.dial_step_failed(engine, attempt, token, why),
         }
@@ -302,6 +355,7 @@ impl Driver {
     /// The dial is not wanted any more.
     pub(super) fn cancel_dial(&mut self, key: DialKey) {
         self.timers.clear(Timer::Dial(key));
+        self.held_dials.forget(key);
         if let Some(dial) = self.dials.remove(&key) {
             for token in dial.active {
                 self.remove(token);

@@ -11,7 +11,7 @@
 use super::accept::Door;
 use super::alarm::NodeNumber;
 use super::command::Command;
-use super::dial::Dial;
+use super::dial::{Dial, HeldDials};
 use super::event_loop::EventLoop;
 use super::link::{By, Discarded, Link, RECEIVE_BYTES};
 use super::seat::GRACE;
@@ -43,6 +43,10 @@ const EVENTS_MAX: usize = 1024;
 const GATHER_ROUNDS: usize = 8;
 /// Turns that one link may read in before the others.
 const READS_PER_TURN: usize = 4;
+/// Steps of handshakes made in one turn: some 10 ms, so that no link waits for thousands of them in a storm.
+const HANDSHAKES_PER_TURN: usize = 16;
+/// Dialled connections that wait for their peer's part of the handshake before further dials wait themselves.
+const DIALS_SHAKING_MAX: usize = 512;
 /// Nodes whose deadline has come that are called in one turn.
 const DUE_PER_TURN: usize = 1024;
 
@@ -65,12 +69,19 @@ pub(super) enum Timer {
 pub(super) type DialKey = (NodeNumber, AttemptId);
 
 #[derive(Debug, Clone, Copy)]
-struct Happened {
-    token: usize,
+pub(super) struct Happened {
+    pub(super) token: usize,
     readable: bool,
     writable: bool,
     /// The peer sends no more, or the connection failed: the end has to be read too, for no event will come for it.
     is_ended: bool,
+}
+
+impl Happened {
+    /// A place for a connection that spoke.
+    pub(super) fn turn_of(token: usize) -> Happened {
+        Happened { token, readable: true, writable: false, is_ended: false }
+    }
 }
 
 /// See the module.
@@ -80,6 +91,11 @@ pub(crate) struct Driver {
     happened: Vec<Happened>,
     /// Empty between turns.
     mail: VecDeque<(Arc<Engine>, Command)>,
+    /// Connections on their way to a link to which something happened: they wait behind links, and behind them those
+    /// that did not begin yet, so that what was begun is finished before its peer loses patience.
+    pub(super) shaking: VecDeque<Happened>,
+    starting: VecDeque<Happened>,
+    pub(super) held_dials: HeldDials,
     pub(super) sources: Sources,
     pub(super) dials: BTreeMap<DialKey, Dial>,
     pub(super) timers: Deadlines<Timer>,
@@ -105,6 +121,9 @@ impl Driver {
             events: Events::with_capacity(EVENTS_MAX),
             happened: Vec::new(),
             mail: VecDeque::new(),
+            shaking: VecDeque::new(),
+            starting: VecDeque::new(),
+            held_dials: HeldDials::default(),
             sources: Sources::new(FIRST_TOKEN),
             dials: BTreeMap::new(),
             timers: Deadlines::default(),
@@ -125,7 +144,7 @@ impl Driver {
     /// whether inline handlers may run; otherwise they wait with the ordinary ones.
     pub(super) fn turn(&mut self, event_loop: &EventLoop, wait: Option<Duration>, may_run: bool) {
         event_loop.set_awake(false);
-        let is_busy = !self.unread.is_empty() || event_loop.has_mail();
+        let is_busy = self.has_work() || event_loop.has_mail();
         let wait = match (is_busy, self.ticking.is_empty()) {
             (true, _) => Some(Duration::ZERO),
             (false, true) => wait,
@@ -150,9 +169,22 @@ impl Driver {
             event_loop.complain("set the timer", &error);
         }
         event_loop.set_awake(false);
-        if !self.unread.is_empty() || event_loop.has_mail() {
+        if self.has_work() || event_loop.has_mail() {
             event_loop.wake_program();
         }
+    }
+
+    /// Something was left over for the next turn.
+    fn has_work(&self) -> bool {
+        let is_dialling = self.may_dial() && !self.held_dials.is_empty();
+        !(self.unread.is_empty() && self.shaking.is_empty() && self.starting.is_empty()) || is_dialling
+    }
+
+    /// Whether this thread keeps up with the connections that it made, for whoever dials has to speak soon, and their
+    /// peers with their answers: what waits there for too long was dialled for nothing.
+    pub(super) fn may_dial(&self) -> bool {
+        self.shaking.len() + self.starting.len() < 4 * HANDSHAKES_PER_TURN
+            && self.sources.dials_shaking() < DIALS_SHAKING_MAX
     }
 
     fn serve(&mut self, event_loop: &EventLoop, may_run: bool) {
@@ -168,10 +200,20 @@ impl Driver {
             match event.token {
                 WAKER => {}
                 TIMER => event_loop.alarm.acknowledge(),
-                _ => self.serve_source(event),
+                token => match self.sources.get(token) {
+                    Some(Source::Handshake(handshake)) if handshake.has_begun() => {
+                        self.shaking.push_back(event);
+                    }
+                    Some(Source::Connecting(_) | Source::Handshake(_)) => self.starting.push_back(event),
+                    _ => self.serve_source(event),
+                },
             }
         }
         self.happened = happened;
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some(event) = self.shaking.pop_front().or_else(|| self.starting.pop_front()) else { break };
+            self.serve_source(event);
+        }
         for (token, is_ended) in unread {
             let Some(engine) = self.sources.node_of(token) else { continue };
             match self.sources.get(token) {
@@ -191,6 +233,7 @@ impl Driver {
             }
         }
         self.mail = mail;
+        self.begin_held_dials(HANDSHAKES_PER_TURN);
         self.run_timers(event_loop);
         if !self.ticking.is_empty() {
             let now = clock::now();
@@ -205,7 +248,7 @@ impl Driver {
         match self.sources.get(event.token) {
             Some(Source::Listener(_)) => self.accept(&engine, event.token),
             Some(Source::Connecting(_)) => self.connected(&engine, event.token),
-            Some(Source::Handshake(_)) => self.shake(&engine, event.token),
+            Some(Source::Handshake(_)) => self.shake(&engine, event.token, event.is_ended),
             Some(Source::Link(link)) => {
                 if event.writable {
                     let link = Arc::clone(link);
@@ -234,7 +277,9 @@ impl Driver {
 
     fn obey(&mut self, engine: &Arc<Engine>, command: Command, may_run: bool) {
         match command {
-            Command::Dial { attempt, address, expected } => self.dial(engine, attempt, address, expected),
+            Command::Dial { attempt, address, expected } => {
+                self.hold_dial(engine, attempt, address, expected);
+            }
             Command::Resolved { attempt, result } => self.resolved(engine, attempt, result),
             Command::CancelDial(attempt) => self.cancel_dial((engine.number, attempt)),
             Command::Listen { listener, level_min } => self.listen(engine, listener, level_min),
@@ -369,6 +414,7 @@ impl Driver {
         for key in self.dials.range(dials).map(|(&key, _)| key).collect::<Vec<_>>() {
             self.cancel_dial(key);
         }
+        self.held_dials.forget_node(engine.number);
         self.ticking.retain(|(owner, _)| !Arc::ptr_eq(owner, engine));
         self.doors.remove(&engine.number);
         self.timers.clear(Timer::Accept(engine.number));
@@ -382,6 +428,9 @@ impl Driver {
         }
         self.doors.clear();
         self.unread.clear();
+        self.shaking.clear();
+        self.starting.clear();
+        self.held_dials = HeldDials::default();
         self.ticking.clear();
         self.dials.clear();
         self.timers = Deadlines::default();

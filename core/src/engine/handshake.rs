@@ -89,6 +89,15 @@ impl Handshake {
         Handshake { socket, tls, with, is_local, origin, stage, unsent: Vec::new() }
     }
 
+    pub(super) fn is_dialled(&self) -> bool {
+        matches!(self.origin, Origin::Dialled { .. })
+    }
+
+    /// Whether a TLS handshake runs.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Checking(..))
+    }
+
     /// An accepted connection that spoke may go on; answers until when.
     pub(super) fn begin(&mut self) -> Option<Instant> {
         let Origin::Accepted { until, .. } = self.origin else { return None };
@@ -154,10 +163,17 @@ impl Handshake {
 }
 
 impl Driver {
-    /// Something happened at the socket of a handshake.
-    pub(super) fn shake(&mut self, engine: &Arc<Engine>, token: usize) {
+    /// Something happened at the socket of a handshake; `is_ended` when the peer says no more.
+    pub(super) fn shake(&mut self, engine: &Arc<Engine>, token: usize, is_ended: bool) {
         let Some(Source::Handshake(handshake)) = self.sources.get_mut(token) else { return };
         match handshake.stage {
+            // In a storm many wait for longer than they want to: what they said costs a millisecond to answer.
+            Stage::Silent | Stage::Ready if is_ended => {
+                let what = format!("TLS handshake with {}: it was closed before it began", handshake.with);
+                let why = handshake.check_first_byte().err();
+                let why = why.unwrap_or_else(|| Error::new(Code::LinkFailed, what));
+                return self.handshake_failed(engine, token, why);
+            }
             Stage::Silent => match handshake.check_first_byte() {
                 Ok(true) => handshake.stage = Stage::Ready,
                 Ok(false) => return,

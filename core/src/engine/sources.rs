@@ -27,6 +27,12 @@ pub(super) enum Source {
     Bridge(Box<Bridge>),
 }
 
+impl Source {
+    fn is_shaking_dial(&self) -> bool {
+        matches!(self, Source::Handshake(handshake) if handshake.is_dialled())
+    }
+}
+
 impl AsRawFd for Source {
     fn as_raw_fd(&self) -> RawFd {
         match self {
@@ -44,11 +50,18 @@ pub(super) struct Sources {
     by_token: BTreeMap<usize, (Arc<Engine>, Source)>,
     by_node: BTreeSet<(NodeNumber, usize)>,
     next_token: usize,
+    /// Dialled connections whose handshake runs.
+    dials_shaking: usize,
 }
 
 impl Sources {
     pub(super) fn new(first_token: usize) -> Sources {
-        Sources { by_token: BTreeMap::new(), by_node: BTreeSet::new(), next_token: first_token }
+        Sources {
+            by_token: BTreeMap::new(),
+            by_node: BTreeSet::new(),
+            next_token: first_token,
+            dials_shaking: 0,
+        }
     }
 
     /// A fresh token, for a source that is registered at once.
@@ -74,12 +87,21 @@ impl Sources {
     /// Puts a source in, or another one in its place.
     pub(super) fn insert(&mut self, engine: &Arc<Engine>, token: usize, source: Source) {
         self.by_node.insert((engine.number, token));
-        self.by_token.insert(token, (Arc::clone(engine), source));
+        self.dials_shaking += usize::from(source.is_shaking_dial());
+        if let Some((_, before)) = self.by_token.insert(token, (Arc::clone(engine), source)) {
+            self.dials_shaking -= usize::from(before.is_shaking_dial());
+        }
+    }
+
+    /// Dialled connections whose handshake runs.
+    pub(super) fn dials_shaking(&self) -> usize {
+        self.dials_shaking
     }
 
     pub(super) fn remove(&mut self, token: usize) -> Option<(Arc<Engine>, Source)> {
         let found = self.by_token.remove(&token)?;
         self.by_node.remove(&(found.0.number, token));
+        self.dials_shaking -= usize::from(found.1.is_shaking_dial());
         Some(found)
     }
 

@@ -214,7 +214,7 @@ options! {
     /// The level that a peer needs at the least to be let in by a listener; 1 is every authorised host, 255
     /// only the own user.
     listener_level: number = 1, 1 ..= 255;
-    /// Handshakes that run at once; more wait in the system's backlog. 0 means four for each core. Each
+    /// Handshakes that run at once; more wait in the system's backlog. 0 means 32 for each core. Each
     /// costs about 50 KiB and a millisecond of a core.
     handshakes_max: number = 0, 0 ..= 4_096;
     /// Milliseconds from accepting a connection to its HELLO; then it is closed.

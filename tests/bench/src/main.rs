@@ -25,7 +25,7 @@ const USAGE: &str =
   --scale      many sessions and slow paths, minutes; else calls and streams, 2 minutes
   --quick      one tiny round with the debug library: does it run at all?
   --rounds     how often everything is measured (5)
-  --sessions   how many live sessions --scale makes (100000)
+  --sessions   how many live sessions --scale makes (100000), and at most in a storm (10000)
   --only       of --scale only these of F5, F9, F11, F12
   --json       writes the figures to this file too; so does BENCH_JSON=FILE";
 
@@ -65,7 +65,10 @@ fn plan() -> Result<Plan, String> {
                 scale = scale.quick();
             }
             "--rounds" => plan.rounds = number(&value()?)?,
-            "--sessions" => scale.sessions = number(&value()?)?,
+            "--sessions" => {
+                scale.sessions = number(&value()?)?;
+                scale.storm = scale.storm.min(scale.sessions);
+            }
             "--only" => scale.only = value()?.split(',').map(str::to_uppercase).collect(),
             "--json" => plan.json = Some(value()?),
             _ => return Err(USAGE.into()),

@@ -26,6 +26,9 @@ pub(super) struct Connector {
     next_address: usize,
     tried: usize,
     all_denied: bool,
+    /// Whether all addresses of this round led to other nodes, and how many rounds in a row did before.
+    all_elsewhere: bool,
+    elsewhere: u32,
     failures: u32,
     redial_at: Option<Instant>,
     /// When a dial for a session has been out so long that another one goes beside it.
@@ -43,6 +46,8 @@ impl Connector {
             next_address: 0,
             tried: 0,
             all_denied: true,
+            all_elsewhere: true,
+            elsewhere: 0,
             failures: 0,
             redial_at: None,
             patience_until: None,
@@ -115,6 +120,19 @@ impl Node {
         self.arm_connector(id);
     }
 
+    /// Somebody took the connection of this dial, so the way there is no black hole: that may be a server that is
+    /// asked by many at once, and another dial would only make its queue longer.
+    pub(super) fn on_dial_answered(&mut self, attempt: AttemptId) {
+        let Some(&id) = self.attempts.get(&attempt) else { return };
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        let session = connector.session.and_then(|session| self.sessions.get(&session));
+        if let (Some(session), Some(_)) = (session, connector.patience_until) {
+            let left = session.liveness.lease_end().since(self.now);
+            connector.patience_until = Some(self.now + (left / 3 * 2).max(PATIENCE_MIN));
+            self.arm_connector(id);
+        }
+    }
+
     fn arm_connector(&mut self, id: ConnectorId) {
         if let Some(connector) = self.connectors.get(&id) {
             self.timers.set(Timer::Connector(id), connector.next_deadline());
@@ -136,6 +154,7 @@ impl Node {
         let Some(connector) = self.connectors.get_mut(&id) else { return };
         let Some(role) = connector.flying.remove(&attempt) else { return };
         connector.all_denied &= why.class() == Class::Denied || why.code == Code::SelfPair;
+        connector.all_elsewhere &= why.code == Code::WrongNode;
         connector.last_error = Some(why.clone());
         connector.next_address += 1;
         connector.tried += 1;
@@ -147,6 +166,8 @@ impl Node {
         }
         connector.tried = 0;
         connector.all_denied = true;
+        connector.elsewhere = if connector.all_elsewhere { connector.elsewhere.saturating_add(1) } else { 0 };
+        connector.all_elsewhere = true;
         connector.failures = connector.failures.saturating_add(1);
         if let Some(session) = connector.session.and_then(|session| self.sessions.get_mut(&session)) {
             // Another wish for the same session may know a better address.
@@ -161,16 +182,26 @@ impl Node {
         self.arm_connector(id);
     }
 
-    /// Uniform in zero to the doubled step, and never so long that the rest of the lease would pass meanwhile.
+    /// Uniform in zero to the doubled step, and never so long that the rest of the lease would pass meanwhile. Where
+    /// other nodes answer, such as after a restart, the one that is sought hardly comes back, and each dial costs them
+    /// a handshake: there it is the upper half of the step, whatever is left of the lease.
     fn redial_delay(&mut self, id: ConnectorId) -> Duration {
         let Some(connector) = self.connectors.get(&id) else { return REDIAL_FIRST };
         let left = connector
             .session
             .and_then(|session| self.sessions.get(&session))
             .map(|session| session.liveness.lease_end().since(self.now));
-        let cap = left.map_or(REDIAL_MAX, |left| REDIAL_MAX.min(left / 3).max(REDIAL_FIRST));
-        let step = REDIAL_FIRST.saturating_mul(1u32 << connector.failures.min(12)).min(cap);
+        let elsewhere = connector.elsewhere;
+        let cap = match left {
+            Some(left) if elsewhere == 0 => REDIAL_MAX.min(left / 3).max(REDIAL_FIRST),
+            _ => REDIAL_MAX,
+        };
+        let failures = if elsewhere == 0 { connector.failures } else { elsewhere };
+        let step = REDIAL_FIRST.saturating_mul(1u32 << failures.min(12)).min(cap);
         let micros = u64::try_from(step.as_micros()).unwrap_or(u64::MAX);
+        if elsewhere > 0 {
+            return Duration::from_micros(micros / 2 + self.random.up_to(micros / 2));
+        }
         Duration::from_micros(self.random.up_to(micros).max(1000))
     }
 
@@ -183,17 +214,26 @@ impl Node {
 
     fn drop_attempts(&mut self, id: ConnectorId, connector: Connector) {
         self.timers.clear(Timer::Connector(id));
-        for attempt in connector.flying.into_keys() {
-            self.attempts.remove(&attempt);
-            let link =
-                self.links.iter().find(|(_, link)| link.attempt == Some(attempt)).map(|(&link, _)| link);
-            match link {
-                Some(link) => {
-                    self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more"))
-                }
-                None => self.out.push_back(Output::CancelDial { attempt }),
-            }
+        connector.flying.into_keys().for_each(|attempt| self.drop_attempt(attempt));
+    }
+
+    fn drop_attempt(&mut self, attempt: AttemptId) {
+        self.attempts.remove(&attempt);
+        let is_its = |link: &&LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
+        match self.pending.iter().find(is_its).copied() {
+            Some(link) => self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more")),
+            None => self.out.push_back(Output::CancelDial { attempt }),
         }
+    }
+
+    /// What was dialled beside the one that attached would only take the time of a server that has none.
+    fn drop_rivals(&mut self, id: ConnectorId) {
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        let flying = std::mem::take(&mut connector.flying);
+        let (rivals, others): (BTreeMap<_, _>, _) =
+            flying.into_iter().partition(|(_, role)| *role == Role::Primary);
+        connector.flying = others;
+        rivals.into_keys().for_each(|attempt| self.drop_attempt(attempt));
     }
 
     /// The application does not want it any more.
@@ -236,11 +276,10 @@ impl Node {
         shared: bool,
     ) -> bool {
         let Some(connector) = self.connectors.get_mut(&id) else { return false };
-        if let Some(attempt) = attempt {
-            connector.flying.remove(&attempt);
-        }
+        let role = attempt.and_then(|attempt| connector.flying.remove(&attempt));
         connector.tried = 0;
         connector.all_denied = true;
+        (connector.all_elsewhere, connector.elsewhere) = (true, 0);
         let sought = connector.session.is_none();
         connector.session = Some(session_id);
         if sought && let Some(session) = self.sessions.get_mut(&session_id) {
@@ -248,6 +287,9 @@ impl Node {
             session.connectors.push(id);
             session.bulk_wanted = session.bulk_wanted.max(connector.options.bulk_links);
             self.event(Event::Connected { connector: id, session: session_id, shared });
+        }
+        if role == Some(Role::Primary) {
+            self.drop_rivals(id);
         }
         self.arm_connector(id);
         sought
@@ -281,7 +323,8 @@ impl Node {
     }
 
     /// A dial may be lost in a black hole that is over long before its time-out: after a third of what is left of the
-    /// lease another one goes beside it, and whichever attaches first carries on.
+    /// lease another one goes beside it, and whichever attaches first carries on. Once somebody took the connection, it
+    /// has two thirds.
     fn dial_beside(&mut self, id: ConnectorId) {
         let Some(connector) = self.connectors.get_mut(&id) else { return };
         if connector.patience_until.is_none_or(|until| until > self.now) {

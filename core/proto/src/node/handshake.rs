@@ -48,6 +48,8 @@ pub(super) struct Link {
     pub(super) said_at: Instant,
     /// The session that this end, as arbiter, offered last on it.
     pub(super) offered: Option<Sid>,
+    /// Another node answered than that of the session it was dialled for, and that one will do (S10).
+    pub(super) moved: bool,
     decoder: Decoder,
     notices: u32,
 }
@@ -158,6 +160,7 @@ impl Node {
             allowance: 0,
             said_at: self.now,
             offered: None,
+            moved: false,
             decoder: Decoder::default(),
             notices: 0,
             info,
@@ -216,6 +219,20 @@ impl Node {
         let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let by_load = TTL_FLOOR_PER_SESSION.saturating_mul(sessions);
         self.options.ttl_floor.max(by_load).min(self.options.ttl_max)
+    }
+
+    /// Sessions from the time when the node had few hear of a floor that rose with their next beat, or they were lost
+    /// first in a storm. That is looked after when it rose by an eighth, so that each costs a few steps in all.
+    pub(super) fn spread_ttl_floor(&mut self) {
+        let floor = self.ttl_floor();
+        let told = self.ttl_floor_told;
+        if floor < told / 2 {
+            self.ttl_floor_told = floor;
+        }
+        if floor > told + told / 8 {
+            self.ttl_floor_told = floor;
+            self.sessions.values_mut().for_each(|session| session.liveness.raise_ttl(floor));
+        }
     }
 
     /// What ties a HELLO to one link and one direction of it.

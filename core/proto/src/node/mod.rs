@@ -144,6 +144,8 @@ pub struct Node {
     next_session: u64,
     next_connector: u64,
     next_attempt: u64,
+    /// The TTL floor that the sessions were last told of.
+    ttl_floor_told: Duration,
     next_link_counter: u64,
     next_n: u64,
     timers: Deadlines<Timer>,
@@ -197,6 +199,7 @@ impl Node {
             next_session: 0,
             next_connector: 0,
             next_attempt: 0,
+            ttl_floor_told: Duration::ZERO,
             next_link_counter: 0,
             next_n: 0,
             timers: Deadlines::default(),
@@ -269,6 +272,7 @@ impl Node {
             Input::Bytes { link, bytes } => self.on_bytes(link, bytes),
             Input::Writable { link, bytes } => self.on_writable(link, bytes),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
+            Input::DialAnswered { attempt } => self.on_dial_answered(attempt),
             Input::DialFailed { attempt, why } => self.on_dial_failed(attempt, why),
             Input::Done { operation } => {
                 let what = format!("store operation {operation}: stores are not built yet");

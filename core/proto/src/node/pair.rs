@@ -86,6 +86,9 @@ impl Node {
         if let Some(connector) = self.connectors.get_mut(&connector) {
             connector.seek_again(self.now);
         }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.moved = true;
+        }
         Ok(())
     }
 
@@ -115,7 +118,9 @@ impl Node {
             return self.say(id, &frame);
         }
         if let Some(sid) = peer.for_session {
-            return self.answer_gone(id, sid, true);
+            // Who dialled for a session of another node that was here before may take this one on the same link.
+            let is_mine = self.pairs.get(&node).is_some_and(|pair| pair.has_ended(sid));
+            return self.answer_gone(id, sid, is_mine);
         }
         if !self.wants_new_session(id) {
             return self.hang_up(id, Error::new(Code::Lost, format!("redial {node}: its session is over")));
@@ -154,7 +159,7 @@ impl Node {
         match link.connector {
             None => !link.dialled_here(),
             Some(connector) => {
-                link.mine.for_session.is_none()
+                (link.mine.for_session.is_none() || link.moved)
                     && self.connectors.get(&connector).is_some_and(|c| c.session().is_none())
             }
         }
@@ -207,6 +212,7 @@ impl Node {
         if !is_arbiter {
             pair.highest_n = n;
         }
+        self.spread_ttl_floor();
     }
 
     /// ATTACH came (S4): the other end says that it has the session.
@@ -424,12 +430,16 @@ impl Node {
             self.dirty.insert(session_id);
             self.note_end(node, session_id);
         }
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return };
         let is_settling = matches!(link.phase, Phase::Pairing(Waiting::Settling(_)));
         if is_settling {
             return;
         }
-        if link.mine.for_session.is_some() || code == Code::Unsupported {
+        if let Some(peer) = link.peer.as_mut().filter(|peer| peer.for_session == Some(sid)) {
+            // It knows now, and wants a new one.
+            peer.for_session = None;
+        }
+        if (link.mine.for_session.is_some() && !link.moved) || code == Code::Unsupported {
             let why = Error::new(Code::Lost, format!("attach a link to {node}: its session is over there"));
             self.hang_up(id, why);
         } else if self.id < node {

@@ -93,7 +93,7 @@ impl Session {
         peer: &Hello,
     ) {
         let (ttl, beat) = super::liveness::agree(mine, peer);
-        self.liveness.renegotiate(ttl, beat);
+        self.liveness.renegotiate(ttl, beat, super::liveness::cap(mine, peer));
         // The peer answered what was said on this link then: as good as the echo of a beat (T2).
         // SESSION proves that HELLO was heard, not that the arbiter took over these terms; ATTACH proves it.
         let adopted = if self.is_arbiter { ttl } else { std::time::Duration::ZERO };

@@ -11,6 +11,7 @@ use std::time::Duration;
 pub(crate) struct Liveness {
     pub(crate) ttl: Duration,
     pub(crate) beat: Duration,
+    cap: Duration,
     /// TTL that the holder is known to have adopted; the lease follows this one.
     lease_ttl: Duration,
     lease_from: Instant,
@@ -20,20 +21,41 @@ pub(crate) struct Liveness {
 /// TTL and beat that follow from both HELLOs (T5): both ends compute the same.
 pub(crate) fn agree(mine: &Hello, peer: &Hello) -> (Duration, Duration) {
     // A beat that does not fit four times into the lower cap is shortened: nobody's ttl_max is ever exceeded.
-    let cap = mine.ttl_max_ms.min(peer.ttl_max_ms).max(4 * BEAT_MS_MIN);
+    let cap = cap_ms(mine, peer);
     let beat = mine.beat_ms.max(peer.beat_ms).min(cap / 4).max(BEAT_MS_MIN);
     let floor = mine.ttl_floor_ms.max(peer.ttl_floor_ms).max(beat.saturating_mul(4));
     let wanted = mine.ttl_ms.max(peer.ttl_ms).max(floor);
     (Duration::from_millis(wanted.min(cap)), Duration::from_millis(beat))
 }
 
+/// The TTL that neither end goes beyond (T5).
+pub(crate) fn cap(mine: &Hello, peer: &Hello) -> Duration {
+    Duration::from_millis(cap_ms(mine, peer))
+}
+
+fn cap_ms(mine: &Hello, peer: &Hello) -> u64 {
+    mine.ttl_max_ms.min(peer.ttl_max_ms).max(4 * BEAT_MS_MIN)
+}
+
 impl Liveness {
-    pub(crate) fn new(now: Instant, ttl: Duration, beat: Duration) -> Liveness {
-        Liveness { ttl, beat, lease_ttl: ttl, lease_from: now, hold_from: now }
+    pub(crate) fn new(now: Instant, ttl: Duration, beat: Duration, cap: Duration) -> Liveness {
+        Liveness { ttl, beat, cap, lease_ttl: ttl, lease_from: now, hold_from: now }
+    }
+
+    /// This end keeps what is the peer's for longer from now on; its next beat says so.
+    pub(crate) fn raise_ttl(&mut self, ttl: Duration) {
+        self.ttl = self.ttl.max(ttl.min(self.cap));
+    }
+
+    /// The peer says for how long it keeps what is ours. This end does the same for what is the peer's.
+    pub(crate) fn hear_ttl(&mut self, ttl: Duration) {
+        self.lease_ttl = self.lease_ttl.max(ttl.min(self.cap));
+        self.raise_ttl(ttl);
     }
 
     /// A new link brought new terms: a TTL may rise and never falls within a session.
-    pub(crate) fn renegotiate(&mut self, ttl: Duration, beat: Duration) {
+    pub(crate) fn renegotiate(&mut self, ttl: Duration, beat: Duration, cap: Duration) {
+        self.cap = cap;
         self.ttl = self.ttl.max(ttl);
         self.beat = self.beat.max(beat).min(self.ttl / 4);
     }
@@ -73,7 +95,7 @@ mod tests {
     #[test]
     fn without_a_sign_of_life_the_lease_ends_before_the_hold_for_clocks_within_ten_per_cent() {
         let sent = Instant(1_000_000_000_000);
-        let mut live = Liveness::new(sent, Duration::from_secs(10), Duration::from_secs(1));
+        let mut live = Liveness::new(sent, Duration::from_secs(10), Duration::from_secs(1), Duration::MAX);
         live.on_echo(sent, live.ttl);
         live.on_record(sent);
         let owner_true = live.lease_end().since(sent).as_secs_f64() / 0.9;

@@ -20,7 +20,7 @@ mod transmit;
 mod values;
 
 pub(crate) use attach::{Claim, Joining, proof};
-pub(crate) use liveness::agree;
+pub(crate) use liveness::{agree, cap};
 
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, ConnectorId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid};
@@ -146,7 +146,7 @@ impl Session {
             forgotten: false,
             links: Sorted::default(),
             links_total: 0,
-            liveness: Liveness::new(now, ttl, beat),
+            liveness: Liveness::new(now, ttl, beat, cap(birth.mine, birth.peer)),
             objects: Objects::new(birth.options.grace, canary == Some(Canary::DestroyAtGraceEnd)),
             bytes_sent: 0,
             peer_drains: false,
@@ -216,7 +216,8 @@ impl Session {
         }
         match frame {
             Frame::Lack { count } => self.on_lack(now, id, count)?,
-            Frame::Beat { number, echo, echo_delay_us } => {
+            Frame::Beat { number, echo, echo_delay_us, ttl_ms } => {
+                self.liveness.hear_ttl(Duration::from_millis(ttl_ms));
                 self.on_beat(now, id, number, echo, Duration::from_micros(echo_delay_us));
             }
             Frame::Dead { links } => self.on_dead(&links),

@@ -186,7 +186,8 @@ impl Session {
         }
         if let Some((number, echo, delay)) = link.take_beat(now, self.liveness.beat) {
             let echo_delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-            batch.frame(&Frame::Beat { number, echo, echo_delay_us });
+            let ttl_ms = u64::try_from(self.liveness.ttl.as_millis()).unwrap_or(u64::MAX);
+            batch.frame(&Frame::Beat { number, echo, echo_delay_us, ttl_ms });
         }
         if let Some(count) = link.take_lack(now, in_company || batch.used > 0) {
             batch.frame(&Frame::Lack { count });

@@ -79,7 +79,7 @@ pub enum Frame {
     /// The first `count` stream and state frames on this link are held.
     Lack { count: u64 },
     /// A sign of life, the number of the last one seen on this link, and how long ago it came.
-    Beat { number: u64, echo: u64, echo_delay_us: u64 },
+    Beat { number: u64, echo: u64, echo_delay_us: u64, ttl_ms: u64 },
     /// These links of the session are dead.
     Dead { links: Vec<LinkName> },
     /// The sender uses this link no more; LACK what came, then close.
@@ -249,7 +249,9 @@ impl Frame {
                 put_table(to, table);
             }
             Frame::Lack { count } | Frame::ChannelCredit { count } => put_varint(to, *count),
-            Frame::Beat { number, echo, echo_delay_us } => put_all(to, &[*number, *echo, *echo_delay_us]),
+            Frame::Beat { number, echo, echo_delay_us, ttl_ms } => {
+                put_all(to, &[*number, *echo, *echo_delay_us, *ttl_ms]);
+            }
             Frame::Dead { links } => {
                 for link in links {
                     to.put_u8(u8::from(link.by_arbiter));
@@ -318,6 +320,7 @@ impl Frame {
                 number: from.varint("number")?,
                 echo: from.varint("echo")?,
                 echo_delay_us: from.varint("echo delay")?,
+                ttl_ms: from.varint("ttl")?,
             },
             DEAD => decode_dead(&mut from)?,
             RETIRE => Frame::Retire,

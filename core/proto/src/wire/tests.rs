@@ -74,8 +74,9 @@ fn frame() -> impl Strategy<Value = Frame> {
             .prop_map(|(sid, epoch, table, proof)| Frame::Revive { sid: Sid(sid), epoch, table, proof }),
         number.clone().prop_map(|count| Frame::Lack { count }),
         number.clone().prop_map(|count| Frame::ChannelCredit { count }),
-        (number.clone(), number.clone(), number.clone())
-            .prop_map(|(number, echo, echo_delay_us)| Frame::Beat { number, echo, echo_delay_us }),
+        (number.clone(), number.clone(), number.clone(), number.clone()).prop_map(
+            |(number, echo, echo_delay_us, ttl_ms)| Frame::Beat { number, echo, echo_delay_us, ttl_ms }
+        ),
         proptest::collection::vec((any::<bool>(), number.clone()), 0..9).prop_map(|links| Frame::Dead {
             links: links.into_iter().map(|(by_arbiter, counter)| LinkName { by_arbiter, counter }).collect()
         }),

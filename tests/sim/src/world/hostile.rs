@@ -116,7 +116,7 @@ impl World {
         let mut bytes = BytesMut::new();
         match self.rng.below(4) {
             0 => bytes.extend_from_slice(&self.noise(2000)),
-            1 => Frame::Beat { number: 1, echo: 0, echo_delay_us: 0 }.encode(&mut bytes),
+            1 => Frame::Beat { number: 1, echo: 0, echo_delay_us: 0, ttl_ms: 0 }.encode(&mut bytes),
             2 => {
                 bytes.extend_from_slice(&[1, 0x80]);
                 bytes.extend_from_slice(&(FRAME_BYTES_MAX as u32).to_be_bytes()[1..]);

@@ -38,6 +38,50 @@ fn a_pair_that_never_had_a_session_is_forgotten() {
     assert_eq!((world.nodes[1].pairs.len(), world.nodes[1].pair_timers.len()), (0, 0));
 }
 
+/// Node 1 was restarted: its address is that of another node now.
+fn restart(world: &mut World) {
+    world.reachable = false;
+    world.cut_all();
+    world.nodes[1] = node(2, 9, |_| {});
+    world.events[1].clear();
+    world.reachable = true;
+}
+
+#[test]
+fn redials_that_only_meet_another_node_become_fewer() {
+    let mut world = world();
+    let [session, _] = world.connect();
+    let before = world.dials;
+    restart(&mut world);
+    world.pass(Duration::from_secs(9));
+    assert!(world.state(0, session).is_final());
+    assert!((2..=8).contains(&(world.dials - before)), "{} dials", world.dials - before);
+}
+
+#[test]
+fn who_takes_any_node_has_a_session_on_the_very_link_that_met_it() {
+    for (near, far) in [(0, 0), (0, 1)] {
+        let mut world = world();
+        if far == 1 {
+            world.nodes.swap(0, 1);
+        }
+        let options = ConnectOptions { any_node: true, ..ConnectOptions::to("b:1") };
+        world.command(near, |node, now| node.connect(now, options)).unwrap();
+        let session = world.nodes[near].sessions()[0];
+        let before = world.dials;
+        world.reachable = false;
+        world.cut_all();
+        let host = world.nodes[1].id().host.0[0];
+        world.nodes[1] = node(host, 77, |_| {});
+        world.reachable = true;
+        world.pass(Duration::from_secs(4));
+        assert_eq!(world.state(near, session), SessionState::Lost);
+        let fresh: Vec<_> = world.nodes[near].sessions().into_iter().filter(|&id| id != session).collect();
+        assert_eq!((fresh.len(), world.dials - before), (1, 1));
+        assert_eq!(world.state(near, fresh[0]), SessionState::Live);
+    }
+}
+
 /// The bulk link of a connector that takes any node; the link is up and nothing was said on it.
 const BULK: LinkId = LinkId(2);
 

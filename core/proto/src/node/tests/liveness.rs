@@ -56,6 +56,23 @@ fn an_owner_whose_new_ttl_the_holder_never_heard_of_still_stops_believing_first(
     assert!(world.state(1, b).is_final(), "the owner still believes");
 }
 
+/// T5: a session from the time when the node had few gets the TTL that it needs by now, both ends' lease included.
+#[test]
+fn a_floor_that_rose_reaches_a_session_with_its_next_beat() {
+    let mut world = world();
+    let [a, b] = world.connect();
+    world.nodes[0].options.ttl_floor = Duration::from_secs(60);
+    world.nodes[0].spread_ttl_floor();
+    world.pass(Duration::from_secs(3));
+    assert_eq!([world.info(0, a).ttl, world.info(1, b).ttl], [Duration::from_secs(60); 2]);
+    world.reachable = false;
+    world.cut_all();
+    world.pass(Duration::from_secs(40));
+    assert!(!world.state(0, a).is_final() && !world.state(1, b).is_final());
+    world.pass(Duration::from_secs(21));
+    assert!(world.state(0, a).is_final() && world.state(1, b).is_final());
+}
+
 /// Beats of 20 s and leases of 80 s; node 0 dials, node 1 is the arbiter. The last echo that the arbiter has
 /// is of its beat at 40 s, for that at 60 s would be echoed at 80 s: its lease ends at 120 s, node 0's at
 /// 140 s. Both are without a link from 61 s to 104 s.
