@@ -71,7 +71,7 @@ pub const BEAT_MS_MIN: u64 = 50;
 pub const LEASE_PERCENT: u32 = 80;
 /// What each session adds to the TTL floor that a node announces: within a lease, 80 per cent of that, all must attach
 /// again. A handshake takes a core about 0.7 ms at each end, and both ends may share one.
-pub const TTL_FLOOR_PER_SESSION: Duration = Duration::from_millis(3);
+pub const TTL_FLOOR_PER_SESSION: Duration = Duration::from_millis(4);
 /// Longest redial delay, and first step of its doubling.
 pub const REDIAL_MAX: Duration = Duration::from_secs(30);
 /// See [`REDIAL_MAX`].
