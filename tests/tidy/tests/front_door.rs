@@ -30,7 +30,8 @@ fn run(name: &str, script: &str) -> (bool, String) {
     (status.success(), last)
 }
 
-// Parts: format, clippy and the fuzzer's build 1 each, two test runs 3 each and 1 ignored each, three simulator runs 10 each.
+// Parts: format, clippy and the fuzzer's build 1 each,
+// two test runs 3 each and 1 ignored each, three simulator runs 10 each.
 #[test]
 fn all_parts_are_summed() {
     assert_eq!(run("good", ""), (true, "39 passed, 0 failed, 2 skipped".into()));
