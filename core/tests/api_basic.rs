@@ -49,6 +49,32 @@ fn a_message_larger_than_every_window_arrives_whole() {
     assert_eq!(channel.send(&too_large, SOON).unwrap_err().code, Code::Size);
 }
 
+/// Writers, the engine that gathers and readers that answer get into each other's way here at every step.
+#[test]
+fn a_burst_of_small_messages_arrives_whole_and_nothing_is_refused_within() {
+    let pair = Pair::new();
+    let (ours, theirs) = pair.session();
+    let (faults, seen) = mpsc::channel();
+    for node in [&pair.server, &pair.client] {
+        let faults = faults.clone();
+        node.set_log(LogLevel::Error, move |_, line| drop(faults.send(line.to_owned())));
+    }
+    let count: u64 = 200_000;
+    let writer = std::thread::spawn(move || {
+        let channel = ours.open("burst").unwrap();
+        (0..count).for_each(|number| channel.send(&number.to_le_bytes().repeat(8), SOON).unwrap());
+        assert_eq!(channel.receive(SOON).unwrap(), "all");
+    });
+    let channel = theirs.accept_channel(SOON).unwrap();
+    for number in 0..count {
+        let message = channel.receive(SOON).unwrap();
+        assert_eq!((message.len(), &message[..8]), (64, &number.to_le_bytes()[..]), "message {number}");
+    }
+    channel.send(b"all", SOON).unwrap();
+    writer.join().unwrap();
+    assert_eq!(seen.try_iter().collect::<Vec<String>>(), Vec::<String>::new());
+}
+
 #[test]
 fn a_channel_of_bytes_is_a_stream_with_an_end() {
     let pair = Pair::new();

@@ -245,7 +245,7 @@ impl Shard {
 
     /// Advances timers to now, so that a thread that slept uses no dead lease (T1).
     ///
-    /// Everything begins with this: what was gathered is drained first.
+    /// Everything that an application asks begins with this: what was gathered is drained first.
     pub(crate) fn advance(&mut self, now: Instant, batch: &mut Batch) {
         if self.is_undrained {
             self.drain(now, batch);
@@ -296,6 +296,10 @@ impl Shard {
 
     /// As `input`; a command that only takes may follow, and then the drain.
     pub(super) fn input_undrained(&mut self, now: Instant, input: Input, batch: &mut Batch) {
+        // Otherwise the protocol refuses it, and a grant that is refused is gone for good.
+        if self.is_undrained {
+            self.drain(now, batch);
+        }
         if self.is_broken {
             return;
         }
