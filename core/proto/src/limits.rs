@@ -48,7 +48,7 @@ pub const PENDING_LINKS_MAX: usize = 4096;
 /// Counted frames that may wait for one LACK before one is sent at once.
 pub const LACK_FRAMES: u64 = 32;
 /// Bytes that may wait for one LACK before one is sent at once.
-pub const LACK_BYTES: u64 = 256 * 1024;
+pub const LACK_BYTES: u64 = 128 * 1024;
 /// A frame with so much data is LACKed at once, while a link is new: the LACKs tell how fast it is.
 pub const LACK_AT_ONCE_BYTES: u64 = 1024;
 /// .. that is until it gave this.

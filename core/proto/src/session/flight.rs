@@ -28,6 +28,9 @@ const FRAME_BYTES_MIN: usize = 512;
 const QUEUE_MIN: Duration = LACK_DELAY.saturating_mul(3);
 /// The window may be filled again by what goes before bulk, and no further.
 const AHEAD: usize = 2;
+/// After something went before bulk, bulk has one message less on its way for so long: its sender waits more often, and
+/// lets go of the processor that whoever comes next may need.
+const SHARED_FOR: Duration = Duration::from_millis(100);
 
 /// A frame that is timed.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +49,7 @@ pub(crate) struct Flight {
     window: usize,
     was_full: bool,
     has_shrunk: bool,
+    shared_until: Instant,
     probe: Option<Probe>,
     /// The shortest time that a beat or a frame took: what the path itself takes. Beats come before there is bulk; from
     /// the times of bulk alone a long path cannot be told from a long queue.
@@ -59,22 +63,31 @@ impl Flight {
             window: WINDOW_BYTES_FIRST,
             was_full: false,
             has_shrunk: false,
+            shared_until: Instant(0),
             probe: None,
             base: Duration::MAX,
         }
     }
 
     /// Bytes that the next frame of data may carry, 0 for now none.
-    pub(crate) fn frame_bytes(&mut self, is_bulk: bool) -> usize {
-        let window = if is_bulk { self.window } else { self.window * AHEAD };
+    pub(crate) fn frame_bytes(&mut self, now: Instant, is_bulk: bool) -> usize {
+        let takes_whole_messages = self.window >= WINDOW_BYTES_FAST;
+        let is_shared = takes_whole_messages && now < self.shared_until;
+        let window = match is_bulk {
+            true if is_shared => self.window - DATA_BYTES_MAX,
+            true => self.window,
+            false => self.window * AHEAD,
+        };
         if self.bytes >= window {
             self.was_full = true;
             return 0;
         }
-        if self.window >= WINDOW_BYTES_FAST {
-            return DATA_BYTES_MAX;
-        }
-        (self.window / 8).max(FRAME_BYTES_MIN)
+        if takes_whole_messages { DATA_BYTES_MAX } else { (self.window / 8).max(FRAME_BYTES_MIN) }
+    }
+
+    /// Something goes that is sent before bulk.
+    pub(crate) fn goes_ahead(&mut self, now: Instant) {
+        self.shared_until = now + SHARED_FOR;
     }
 
     /// A frame goes, the `count`th of its link.
@@ -140,7 +153,7 @@ mod tests {
         let (start, mut sent, mut carried, mut longest) = (now, 0, 0, Duration::ZERO);
         let mut on_way = std::collections::VecDeque::new();
         while now.since(start) < span {
-            let size = flight.frame_bytes(true);
+            let size = flight.frame_bytes(now, true);
             if size > 0 {
                 sent += 1;
                 flight.sent(now, size, sent);
@@ -201,11 +214,23 @@ mod tests {
     fn what_goes_before_bulk_finds_room_when_bulk_finds_none() {
         let mut flight = Flight::new();
         flight.sent(Instant(1), WINDOW_BYTES_FIRST, 1);
-        assert_eq!(flight.frame_bytes(true), 0);
-        assert_eq!(flight.frame_bytes(false), WINDOW_BYTES_FIRST / 8);
+        assert_eq!(flight.frame_bytes(Instant(1), true), 0);
+        assert_eq!(flight.frame_bytes(Instant(1), false), WINDOW_BYTES_FIRST / 8);
         flight.sent(Instant(1), WINDOW_BYTES_FIRST, 2);
-        assert_eq!(flight.frame_bytes(false), 0);
+        assert_eq!(flight.frame_bytes(Instant(1), false), 0);
         flight.held(Instant(2), WINDOW_BYTES_FIRST * 2, 2, BEAT);
         assert_eq!((flight.bytes, flight.window), (0, WINDOW_BYTES_FIRST * 2));
+    }
+
+    #[test]
+    fn bulk_has_a_message_less_on_its_way_while_calls_go() {
+        let mut flight = Flight { window: WINDOW_BYTES_FAST, ..Flight::new() };
+        let now = Instant(1_000_000_000);
+        flight.sent(now, 3 * DATA_BYTES_MAX, 3);
+        assert_eq!(flight.frame_bytes(now, true), DATA_BYTES_MAX);
+        flight.goes_ahead(now);
+        assert_eq!(flight.frame_bytes(now, true), 0);
+        assert_eq!(flight.frame_bytes(now, false), DATA_BYTES_MAX);
+        assert_eq!(flight.frame_bytes(now + SHARED_FOR, true), DATA_BYTES_MAX);
     }
 }

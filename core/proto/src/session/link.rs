@@ -121,6 +121,8 @@ pub(crate) struct Link {
     beat_seen: u64,
     beat_seen_at: Instant,
     next_beat: Instant,
+    /// The next beat goes sooner, with whatever goes.
+    beat_rides: bool,
     /// The next beat answers one of the peer's.
     follows: bool,
     last_record: Instant,
@@ -167,6 +169,7 @@ impl Link {
             beat_seen: 0,
             beat_seen_at: now,
             next_beat: now,
+            beat_rides: false,
             follows: false,
             last_record: now,
             attached_at: now,
@@ -242,11 +245,15 @@ impl Link {
         beat: Duration,
     ) -> Option<Instant> {
         if number > self.beat_seen {
-            // The first beat is answered at once: a link that lives less than a beat renews the lease too. Later ones
-            // are answered when this end's own is due soon anyway: one waking does for both.
-            if self.beat_seen == 0 || self.next_beat.since(now) < beat / 2 {
+            // The first beat is answered soon: a link that lives less than a beat renews the lease too. A call often
+            // comes with it, and its reply takes the beat along. Later ones are answered when this end's own is due
+            // soon anyway: one waking does for both.
+            if self.beat_seen == 0 {
+                self.next_beat = now + LACK_DELAY;
+                self.beat_rides = true;
+            } else if self.next_beat.since(now) < beat / 2 {
                 self.next_beat = now;
-                self.follows = self.beat_seen > 0;
+                self.follows = true;
             }
             self.beat_seen = number;
             self.beat_seen_at = now;
@@ -290,10 +297,16 @@ impl Link {
     }
 
     /// The BEAT that is due, if any: number, echo, and how long ago the echoed one came.
-    pub(crate) fn take_beat(&mut self, now: Instant, beat: Duration) -> Option<(u64, u64, Duration)> {
-        if self.next_beat > now {
+    pub(crate) fn take_beat(
+        &mut self,
+        now: Instant,
+        beat: Duration,
+        in_company: bool,
+    ) -> Option<(u64, u64, Duration)> {
+        if self.next_beat > now && !(in_company && self.beat_rides) {
             return None;
         }
+        self.beat_rides = false;
         // Who follows the peer's beats gives them time to come.
         let patience = if std::mem::take(&mut self.follows) { beat / 8 } else { Duration::ZERO };
         self.next_beat = now + beat + patience;

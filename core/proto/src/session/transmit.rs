@@ -139,7 +139,7 @@ impl Session {
             !self.state.is_final() && (is_carrier || (link.role == Role::Bulk && link.is_healthy()));
         let takes_streams = takes_streams && link.is_usable();
         let has_streams =
-            takes_streams && link.flight.frame_bytes(bulk_only) > 0 && self.streams.has_work(bulk_only);
+            takes_streams && link.flight.frame_bytes(now, bulk_only) > 0 && self.streams.has_work(bulk_only);
         self.fill_link_frames(now, link, has_streams, batch);
         if !takes_streams {
             return;
@@ -148,7 +148,7 @@ impl Session {
             if !bulk_only && !self.streams.control_is_next() && self.fill_value(now, link, batch) {
                 continue;
             }
-            let Some((channel, frame_bytes)) = self.next_channel(link, bulk_only) else { return };
+            let Some((channel, frame_bytes)) = self.next_channel(now, link, bulk_only) else { return };
             let before = batch.used;
             self.fill_channel(now, link, (channel, frame_bytes), batch);
             if batch.used == before && self.streams.is_queued(channel) {
@@ -158,14 +158,15 @@ impl Session {
     }
 
     /// Whose turn it is of those that the link has room for, and how much data its frame may carry.
-    fn next_channel(&mut self, link: &mut Link, bulk_only: bool) -> Option<(ChannelId, usize)> {
-        let ahead = if bulk_only { 0 } else { link.flight.frame_bytes(false) };
+    fn next_channel(&mut self, now: Instant, link: &mut Link, bulk_only: bool) -> Option<(ChannelId, usize)> {
+        let ahead = if bulk_only { 0 } else { link.flight.frame_bytes(now, false) };
         if ahead > 0
             && let Some(channel) = self.streams.next_channel(Class::Control..=Class::Call)
         {
+            link.flight.goes_ahead(now);
             return Some((channel, ahead));
         }
-        let behind = link.flight.frame_bytes(true);
+        let behind = link.flight.frame_bytes(now, true);
         if behind == 0 {
             return None;
         }
@@ -184,7 +185,7 @@ impl Session {
         if leaving {
             link.hurry_lack(now);
         }
-        if let Some((number, echo, delay)) = link.take_beat(now, self.liveness.beat) {
+        if let Some((number, echo, delay)) = link.take_beat(now, self.liveness.beat, in_company) {
             let echo_delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
             let ttl_ms = u64::try_from(self.liveness.ttl.as_millis()).unwrap_or(u64::MAX);
             batch.frame(&Frame::Beat { number, echo, echo_delay_us, ttl_ms });
