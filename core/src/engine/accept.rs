@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Connections that wait in the kernel, which takes no more than `net.core.somaxconn` of them.
@@ -352,10 +352,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(libc::EPROTO)
 }
 
+/// The processors that this process may use. Asked once: the answer takes a dozen files to read.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 impl Engine {
     fn handshakes_max(&self) -> usize {
         match self.settings.handshakes_max {
-            0 => HANDSHAKES_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from),
+            0 => HANDSHAKES_PER_CORE * cores(),
             given => usize::try_from(given).unwrap_or(usize::MAX),
         }
     }

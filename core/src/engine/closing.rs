@@ -110,8 +110,9 @@ impl Engine {
         let over = || Error::new(Code::Timeout, "pause");
         let place = || Place::At(self.event_bell(), None);
         let mut has_waited = false;
-        let look =
-            |_: &mut Shard, _, _: &mut Batch| std::mem::replace(&mut has_waited, true).then_some(Ok(()));
+        let look = |shard: &mut Shard, _, _: &mut Batch| {
+            (std::mem::replace(&mut has_waited, true) || shard.is_over()).then_some(Ok(()))
+        };
         match self.block(wait, place, over, look) {
             Err(error) if error.code == Code::Timeout => Ok(()),
             other => other,
@@ -251,15 +252,7 @@ impl Engine {
 
     /// Whether all sessions have ended, all was sent, their objects are gone, and no user code runs.
     fn is_quiet(self: &Arc<Self>) -> bool {
-        let is_over = self.with_shard(|shard, _, _| {
-            let ended = |session| shard.node.session_info(session).map_or(true, |info| info.state.is_final());
-            shard.node.sessions().into_iter().all(ended)
-                && shard.payloads.is_empty()
-                && shard.hubs.values().all(|hub| hub.bridges == 0)
-                && shard.links.values().all(|link| link.is_quiet())
-        });
-        // A link that was cut off before its peer has read all would take the rest with it.
-        is_over && self.lingering.load(Ordering::Acquire) == 0 && self.workers.busy().is_empty()
+        self.with_shard(|shard, _, _| shard.is_over()) && self.workers.busy().is_empty()
     }
 
     fn stop_workers(&self) {
@@ -302,6 +295,19 @@ impl Engine {
             self.workers.wait_for_idle_threads(LAST_TURN);
         }
         self.event_loop.leave(self, may_wait);
+    }
+}
+
+impl Shard {
+    /// Whether all sessions have ended, their objects are gone, and all was sent.
+    fn is_over(&self) -> bool {
+        let ended = |session| self.node.session_info(session).map_or(true, |info| info.state.is_final());
+        self.node.sessions().into_iter().all(ended)
+            && self.payloads.is_empty()
+            && self.hubs.values().all(|hub| hub.bridges == 0)
+            && self.links.values().all(|link| link.is_quiet())
+            // A link that was cut off before its peer has read all would take the rest with it.
+            && self.lingering == 0
     }
 }
 

@@ -31,7 +31,6 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const WAKER: usize = 0;
@@ -339,8 +338,11 @@ impl Driver {
     /// Takes a source out; it is closed when its last user lets go.
     pub(super) fn remove(&mut self, token: usize) -> Option<Source> {
         let (engine, source) = self.sources.remove(token)?;
-        if matches!(source, Source::Lingering(_)) && engine.lingering.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // A close may wait for it.
+        if matches!(source, Source::Lingering(_)) {
+            // Under the lock: a close that waits for it has either seen it go or hears the bell.
+            let mut shard = engine.shard.lock();
+            shard.lingering -= 1;
+            drop(shard);
             engine.event_bell.ring();
         }
         for timer in [Timer::Handshake(token), Timer::HangUp(token), Timer::Linger(token)] {
@@ -359,7 +361,7 @@ impl Driver {
         link.close_sending();
         self.timers.clear(Timer::HangUp(token));
         self.timers.set(Timer::Linger(token), clock::now() + LINGER);
-        engine.lingering.fetch_add(1, Ordering::AcqRel);
+        engine.shard.lock().lingering += 1;
         self.sources.insert(engine, token, Source::Lingering(Arc::clone(&link)));
         let what = format!("link with {}: hung up", link.with);
         engine.link_down(link.id, Error::new(Code::Closed, what));
@@ -475,6 +477,10 @@ impl Engine {
         self.with_shard(|shard, now, batch| {
             shard.links.remove(&link);
             shard.input(now, Input::LinkDown { link, why }, batch);
+            if shard.endings.is_some() {
+                // The close may wait for nothing else.
+                batch.bells.push(shard.event_bell.clone());
+            }
         });
     }
 

@@ -77,7 +77,7 @@ use smallvec::SmallVec;
 use std::any::Any;
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use workers::{Blocked, Workers};
@@ -172,8 +172,6 @@ pub(crate) struct Engine {
     has_left: AtomicBool,
     /// How far the close has come, for bridges.
     closing: AtomicU8,
-    /// Links that wait for their peer's goodbye.
-    lingering: AtomicUsize,
     /// Until the close.
     presence: Mutex<Option<presence::Presence>>,
 }

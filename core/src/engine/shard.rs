@@ -172,6 +172,8 @@ pub(crate) struct Shard {
     is_undrained: bool,
     wake: Instant,
     pub(crate) links: BTreeMap<LinkId, Arc<Link>>,
+    /// Links that the protocol is done with, and that wait for their peer's goodbye.
+    pub(super) lingering: usize,
     /// Boxed, as all that is large in a table: a node of one session has room for eleven in its tables.
     pub(crate) hubs: BTreeMap<SessionId, Box<Hub>>,
     pub(crate) connecting: BTreeMap<ConnectorId, Box<Connecting>>,
@@ -222,6 +224,7 @@ impl Shard {
             is_undrained: false,
             wake: Instant::NEVER,
             links: BTreeMap::new(),
+            lingering: 0,
             hubs: BTreeMap::new(),
             connecting: BTreeMap::new(),
             accepted: VecDeque::new(),

@@ -18,7 +18,7 @@ use clerver_proto::limits::SessionLimits;
 use clerver_proto::node::{Node, NodeOptions, Trust};
 use openssl::rand::rand_bytes;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -124,7 +124,6 @@ impl Engine {
             log: log::Log::default(),
             has_left: AtomicBool::new(false),
             closing: AtomicU8::new(super::bridge::closing::NO),
-            lingering: AtomicUsize::new(0),
             presence: Mutex::default(),
             settings,
         }
