@@ -17,23 +17,38 @@ use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What a handle stands for: a channel, and messages that did not fit where they were to go.
 pub(crate) struct Channel {
     pub(crate) channel: clerver::Channel,
     too_long: Mutex<VecDeque<Bytes>>,
+    /// Changed under its lock; most calls look no further.
+    has_too_long: AtomicBool,
 }
 
 impl Channel {
     fn take(&self, bytes_max: usize, wait: Wait) -> Result<Bytes> {
-        if let Some(message) = self.too_long.lock().pop_front() {
-            return Ok(message);
+        if self.has_too_long.load(Ordering::Acquire) {
+            let mut too_long = self.too_long.lock();
+            let first = too_long.pop_front();
+            self.has_too_long.store(!too_long.is_empty(), Ordering::Release);
+            if let Some(message) = first {
+                return Ok(message);
+            }
         }
         match wait {
             Some(Duration::ZERO) => self.channel.try_receive_up_to(bytes_max),
             _ => self.channel.receive_up_to(bytes_max, wait),
         }
+    }
+
+    /// A message that did not fit: the next take gets it.
+    fn put_back(&self, message: Bytes) {
+        let mut too_long = self.too_long.lock();
+        too_long.push_front(message);
+        self.has_too_long.store(true, Ordering::Release);
     }
 }
 
@@ -42,7 +57,7 @@ pub(crate) fn channel_of(channel: clv_channel) -> Result<Arc<Channel>> {
 }
 
 pub(crate) fn keep(channel: clerver::Channel) -> clv_channel {
-    let channel = Channel { channel, too_long: Mutex::default() };
+    let channel = Channel { channel, too_long: Mutex::default(), has_too_long: AtomicBool::new(false) };
     clv_channel { id: tables().channels.insert(Arc::new(channel)) }
 }
 
@@ -242,7 +257,7 @@ pub unsafe extern "C" fn clv_channel_recv(
         if taken.len() > capacity {
             let why = format!("receive {} bytes into room for {capacity}", taken.len());
             needed = Some(taken.len());
-            channel.too_long.lock().push_front(taken);
+            channel.put_back(taken);
             return Err(Error::new(Code::Size, why).with_remedy("give more room: the message is still there"));
         }
         if !taken.is_empty() {

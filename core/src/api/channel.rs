@@ -143,7 +143,11 @@ impl Channel {
 
     /// As [`Channel::receive`], with at most `bytes_max` of a channel of bytes; messages come whole.
     pub fn receive_up_to(&self, bytes_max: usize, wait: Wait) -> Result<Bytes> {
-        self.0.session.engine().block(
+        let engine = self.0.session.engine();
+        if let Some(taken) = engine.take_at_once(self.0.session.id(), self.0.id, bytes_max) {
+            return taken;
+        }
+        engine.block(
             wait,
             || self.place(Ready::Readable(self.0.id)),
             || timed_out(&self.doing("receive on"), wait),

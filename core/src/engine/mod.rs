@@ -62,6 +62,7 @@ use crate::options::Settings;
 use crate::tls::TlsContext;
 use crate::trust::TrustStore;
 use alarm::{Alarm, NodeNumber};
+use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, HostId, LinkId, NodeId, SessionId};
 use clerver_proto::node::Input;
@@ -221,6 +222,29 @@ impl Engine {
         }
         let mut shard = self.shard.lock();
         if shard.is_gathering { shard.gather(clock::now(), session, channel, data.into()) } else { None }
+    }
+
+    /// Takes what lies ready on a channel. `None`: nothing does, or it has to be taken in the ordinary way.
+    pub(crate) fn take_at_once(
+        self: &Arc<Self>,
+        session: SessionId,
+        channel: ChannelId,
+        bytes_max: usize,
+    ) -> Option<Result<Bytes>> {
+        // Programs without a thread of ours and inline handlers have rules of their own for waiting.
+        if self.settings.caller_driven || self.is_forked() || is_inline() {
+            return None;
+        }
+        let mut shard = self.shard.lock();
+        let now = clock::now();
+        let taken = shard.take_at_once(now, session, channel, bytes_max);
+        if shard.node.has_output() {
+            let mut batch = Batch::default();
+            shard.drain(now, &mut batch);
+            drop(shard);
+            self.carry_out_own(batch, now);
+        }
+        taken
     }
 
     /// As `with_shard`, for one change of an open node.
@@ -422,7 +446,11 @@ impl Engine {
     fn follow(self: &Arc<Self>, link: &Arc<Link>, next: Next) {
         match next {
             Next::Nothing => {}
-            Next::AskEngine => self.post(Command::Flush(Arc::clone(link))),
+            Next::AskEngine => {
+                // It looks again when it comes, so until then writing is all that others need do, too.
+                self.shard.lock().is_gathering = self.settings.gather;
+                self.post(Command::Flush(Arc::clone(link)));
+            }
             Next::AwaitRoom => link.await_room(self),
             Next::Finished => self.post(Command::Finished(link.id)),
             Next::Failed(why) => self.post(Command::Failed(link.id, why)),

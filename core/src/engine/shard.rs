@@ -15,6 +15,7 @@ use super::object::{KindCallbacks, SharedPayload};
 use super::service::{Running, Service};
 use super::tasks::object_task;
 use super::watch::{ReadyQueue, Waiting, Watcher};
+use bytes::Bytes;
 use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
@@ -283,6 +284,20 @@ impl Shard {
         self.is_undrained = true;
         // Whatever is wrong is said to whoever tries in the ordinary way.
         self.node.channel_send(now, session, channel, data).ok()
+    }
+
+    /// Takes what lies ready, unless time or other threads left something to do before. A drain follows.
+    pub(super) fn take_at_once(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        channel: ChannelId,
+        bytes_max: usize,
+    ) -> Option<Result<Bytes>> {
+        if self.is_undrained || self.is_broken || self.closed.is_some() || now >= self.wake {
+            return None;
+        }
+        self.node.channel_receive(now, session, channel, bytes_max).transpose()
     }
 
     /// Whether nothing was written since the last drain; then the driver gathers no more.

@@ -286,6 +286,11 @@ impl Node {
         Ok(())
     }
 
+    /// Whether [`Node::poll`] has to be called before the next input or command.
+    pub fn has_output(&self) -> bool {
+        !self.drained
+    }
+
     /// What shall happen outside, one thing at a time; `None` when drained.
     pub fn poll(&mut self, now: Instant) -> Option<Output> {
         if self.drained {
