@@ -18,6 +18,8 @@ pub struct HostId(pub [u8; 32]);
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const BLOCK: usize = 13;
 const BLOCKS: usize = 4;
+/// Characters between two dashes.
+const GROUP: usize = 7;
 
 /// Multiply by two in GF(32) with x^5 + x^2 + 1, whose powers of two are all different up to the 31st.
 fn double(value: u8) -> u8 {
@@ -32,21 +34,21 @@ fn check_of(block: &[u8]) -> u8 {
 }
 
 impl HostId {
+    /// The bits from `5 * index` on, as many as there are.
+    fn symbol(&self, index: usize) -> u8 {
+        let (byte, bit) = (index * 5 / 8, index * 5 % 8);
+        let at = |byte: usize| u16::from(self.0.get(byte).copied().unwrap_or(0));
+        let both = at(byte) << 8 | at(byte + 1);
+        (both >> (11 - bit)) as u8 & 0x1f
+    }
+
     fn symbols(&self) -> [u8; BLOCK * BLOCKS] {
-        let mut symbols = [0; BLOCK * BLOCKS];
-        for (index, symbol) in symbols.iter_mut().enumerate() {
-            *symbol = (0..5).fold(0, |value, bit| {
-                let position = index * 5 + bit;
-                let byte = self.0.get(position / 8).copied().unwrap_or(0);
-                (value << 1) | ((byte >> (7 - position % 8)) & 1)
-            });
-        }
-        symbols
+        std::array::from_fn(|index| self.symbol(index))
     }
 
     /// The first group of the text form, for logs that name a host many times.
     pub fn short(&self) -> String {
-        self.to_string().chars().take(7).collect()
+        (0..GROUP).map(|index| char::from(ALPHABET[usize::from(self.symbol(index))])).collect()
     }
 }
 
@@ -55,7 +57,7 @@ impl fmt::Display for HostId {
         let mut text = String::with_capacity(64);
         for block in self.symbols().chunks(BLOCK) {
             for &symbol in block.iter().chain([check_of(block)].iter()) {
-                if text.len() % 8 == 7 {
+                if text.len() % (GROUP + 1) == GROUP {
                     text.push('-');
                 }
                 text.push(char::from(ALPHABET[usize::from(symbol)]));
@@ -160,7 +162,8 @@ pub struct NodeId {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.host.short(), &self.process.to_string()[..8])
+        let [first, second, third, fourth, ..] = self.process.0;
+        write!(f, "{}/{first:02x}{second:02x}{third:02x}{fourth:02x}", self.host.short())
     }
 }
 
@@ -241,6 +244,7 @@ mod tests {
         fn host_id_text_reads_back(bytes: [u8; 32]) {
             let id = HostId(bytes);
             prop_assert_eq!(id.to_string().parse::<HostId>().unwrap(), id);
+            prop_assert_eq!(id.short(), &id.to_string()[..7]);
             prop_assert_eq!(id.to_string().to_lowercase().replace('-', " ").parse::<HostId>().unwrap(), id);
         }
 
