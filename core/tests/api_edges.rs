@@ -454,3 +454,69 @@ fn the_descriptor_tells_of_a_handler_that_came_during_a_blocking_call() {
     pair.client.run_once(Some(Duration::ZERO)).unwrap();
     assert_eq!(call.receive(SOON).unwrap().unwrap(), "");
 }
+
+/// Time of the processor that this thread has had.
+fn processor_time() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(told.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// A service whose handlers stay until the answer is dropped, and tell when they begin.
+fn serve_held(node: &Node, inline: bool) -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let (release, held) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let held = Mutex::new(held);
+    let options = ServiceOptions { inline, ..ServiceOptions::default() };
+    let handler = move |_: &clerver::api::CallContext| {
+        let _ = begin.send(());
+        let _ = held.lock().recv();
+        Ok(vec![])
+    };
+    node.serve("held", options, handler).unwrap();
+    (release, begun)
+}
+
+#[test]
+fn to_wait_for_a_handler_at_the_close_takes_no_processor() {
+    let pair = Pair::new();
+    let (release, begun) = serve_held(&pair.server, false);
+    let (ours, theirs) = pair.session();
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(ours.call("held", b"", SOON)));
+        begun.recv().unwrap();
+        drop(theirs);
+        let before = processor_time();
+        let report = pair.server.close(Duration::from_secs(1)).unwrap();
+        let took = processor_time() - before;
+        drop(release);
+        assert_eq!(report.stuck.len(), 1, "{:?}", report.stuck);
+        assert!(took < Duration::from_millis(500), "{took:?}");
+    });
+}
+
+#[test]
+fn a_burst_to_one_session_holds_up_no_message_to_another() {
+    let pair = Pair::new();
+    let third = Home::new();
+    third.trust(&pair.homes.0);
+    pair.homes.0.trust(&third);
+    pair.server.reload_trust().unwrap();
+    let other = third.open();
+    let (release, begun) = serve_held(&pair.server, true);
+    let (first, to_first) = pair.session();
+    let second = other.connect(&pair.address, SOON).unwrap();
+    let to_second = pair.server.accept(SOON).unwrap();
+    let (burst, lone) = (to_first.open("burst").unwrap(), to_second.open("lone").unwrap());
+    lone.send(b"before", SOON).unwrap();
+    let received = second.accept_channel(SOON).unwrap();
+    assert_eq!(received.receive(SOON).unwrap(), "before");
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(first.call("held", b"", SOON)));
+        // From here on the server's thread is in the handler.
+        begun.recv().unwrap();
+        (0..100).for_each(|_| burst.send(b"burst", SOON).unwrap());
+        lone.send(b"alone", SOON).unwrap();
+        assert_eq!(received.receive(Some(LONG / 5)).unwrap(), "alone");
+        drop(release);
+    });
+}

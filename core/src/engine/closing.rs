@@ -54,7 +54,7 @@ impl Engine {
             if (undelivered.is_empty() && running.is_empty()) || clock::now() >= until {
                 return Ok(Drained { undelivered, running });
             }
-            self.pause(until)?;
+            self.pause(until, |_| false)?;
         }
     }
 
@@ -76,7 +76,7 @@ impl Engine {
             if clock::now() >= until {
                 return Err(Error::new(Code::Timeout, what));
             }
-            self.pause(until)?;
+            self.pause(until, |_| false)?;
         }
     }
 
@@ -102,7 +102,7 @@ impl Engine {
 
     /// Waits a moment for progress; most of it rings the bell of events, the rest is looked at again soon. Without a
     /// thread of ours, makes it.
-    fn pause(self: &Arc<Self>, until: Instant) -> Result<()> {
+    fn pause(self: &Arc<Self>, until: Instant, is_over: impl Fn(&Shard) -> bool) -> Result<()> {
         if self.settings.caller_driven {
             self.run_deferred();
         }
@@ -111,7 +111,7 @@ impl Engine {
         let place = || Place::At(self.event_bell(), None);
         let mut has_waited = false;
         let look = |shard: &mut Shard, _, _: &mut Batch| {
-            (std::mem::replace(&mut has_waited, true) || shard.is_over()).then_some(Ok(()))
+            (std::mem::replace(&mut has_waited, true) || is_over(shard)).then_some(Ok(()))
         };
         match self.block(wait, place, over, look) {
             Err(error) if error.code == Code::Timeout => Ok(()),
@@ -137,7 +137,7 @@ impl Engine {
             }
             // A peer, or a connect on its way, may have made another one.
             self.close_sessions(until, false);
-            if self.pause(until).is_err() {
+            if self.pause(until, |shard| self.is_quiet_in(shard)).is_err() {
                 break;
             }
         }
@@ -252,7 +252,11 @@ impl Engine {
 
     /// Whether all sessions have ended, all was sent, their objects are gone, and no user code runs.
     fn is_quiet(self: &Arc<Self>) -> bool {
-        self.with_shard(|shard, _, _| shard.is_over()) && self.workers.busy().is_empty()
+        self.with_shard(|shard, _, _| self.is_quiet_in(shard))
+    }
+
+    fn is_quiet_in(&self, shard: &Shard) -> bool {
+        shard.is_over() && self.workers.busy().is_empty()
     }
 
     fn stop_workers(&self) {

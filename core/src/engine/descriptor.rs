@@ -211,19 +211,35 @@ fn scheduling() -> Option<libc::sched_attr> {
     (unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size, 0) } == 0).then_some(now)
 }
 
-/// How long this thread and those that it starts may run before another is due, in nanoseconds. Shorter turns come
-/// sooner: on a busy processor a thread that has slept waits for the others' turns to end (EEVDF, Linux 6.12). Without
-/// effect on older systems, for real-time threads, and under a seccomp filter, which may take the call for a crime.
-pub(crate) fn shorten_turns(nanos: u64) {
-    // SAFETY: takes no pointers.
-    if unsafe { libc::prctl(libc::PR_GET_SECCOMP) } != 0 {
-        return;
+/// How long a thread may run before another is due, in nanoseconds; 0 where that is not known. Shorter turns come
+/// sooner: on a busy processor a thread that has slept waits for the others' turns to end (EEVDF, Linux 6.12). Threads
+/// and processes inherit them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turns(pub(crate) u64);
+
+impl Turns {
+    /// Those of this thread. Not known on older systems, for real-time threads, and under a seccomp filter, which may
+    /// take the question for a crime.
+    pub(crate) fn current() -> Turns {
+        // SAFETY: takes no pointers.
+        if unsafe { libc::prctl(libc::PR_GET_SECCOMP) } != 0 {
+            return Turns(0);
+        }
+        let known = scheduling().filter(|now| now.sched_policy == libc::SCHED_OTHER as u32);
+        Turns(known.map_or(0, |now| now.sched_runtime))
     }
-    let Some(mut wanted) = scheduling() else { return };
-    if wanted.sched_policy == libc::SCHED_OTHER as u32 && wanted.sched_runtime > nanos {
-        wanted.sched_runtime = nanos;
-        // SAFETY: `wanted` is valid during the call, which changes nothing but the turns.
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
+
+    /// Makes them those of this thread, if something is known of both.
+    pub(crate) fn apply(self) {
+        let before = Turns::current();
+        if self == before || self == Turns(0) || before == Turns(0) {
+            return;
+        }
+        if let Some(mut wanted) = scheduling() {
+            wanted.sched_runtime = self.0;
+            // SAFETY: `wanted` is valid during the call, which changes nothing but the turns.
+            unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
+        }
     }
 }
 
@@ -329,20 +345,20 @@ mod tests {
     }
 
     #[test]
-    fn turns_become_shorter_and_nothing_else_changes() {
+    fn turns_become_shorter_and_can_be_put_back() {
         let attributes = || {
             let now = scheduling().unwrap();
             (now.sched_runtime, (now.sched_policy, now.sched_nice, now.sched_flags))
         };
         std::thread::spawn(move || {
-            let (turn_before, before) = attributes();
-            shorten_turns(u64::MAX);
-            assert_eq!(attributes(), (turn_before, before));
-            shorten_turns(300_000);
+            let (before, (turn_before, others)) = (Turns::current(), attributes());
+            Turns(300_000).apply();
             let (turn, after) = attributes();
             // An older system knows no turns, and one with a filter is not asked.
-            assert!(turn == 300_000 || turn == turn_before, "{turn}");
-            assert_eq!(after, before);
+            assert!(turn == 300_000 || before == Turns(0) && turn == turn_before, "{turn}");
+            assert_eq!(after, others);
+            before.apply();
+            assert_eq!(attributes(), (turn_before, others));
         })
         .join()
         .unwrap();

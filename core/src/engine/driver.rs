@@ -462,7 +462,10 @@ impl Engine {
             return self.flush_as(link, By::Asked);
         }
         for _ in 0..GATHER_ROUNDS {
-            self.with_shard(|shard, _, _| shard.is_gathering = true);
+            self.with_shard(|shard, _, _| {
+                shard.is_gathering = true;
+                shard.asked = shard.asked.filter(|&asked| asked != link.id);
+            });
             self.flush_as(link, By::Asked);
             if self.shard.lock().stop_gathering() {
                 return;

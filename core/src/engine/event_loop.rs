@@ -26,7 +26,7 @@ use std::time::Duration;
 
 /// How long the thread may run before another is due: it often sleeps and seldom has much to do, and beats must not be
 /// late (decision 0015).
-const TURN_NANOS: u64 = 300_000;
+const TURNS: descriptor::Turns = descriptor::Turns(300_000);
 /// Threads that look names up.
 const RESOLVERS: usize = 4;
 /// Memory for more mail than this is given back.
@@ -230,7 +230,7 @@ impl EventLoop {
         let _inline = Inline::enter();
         // Handlers of the program's signals run on threads of the program.
         descriptor::SignalMask::all().apply();
-        descriptor::shorten_turns(TURN_NANOS);
+        descriptor::Turns::current().min(TURNS).apply();
         let mut driver = self.driver.lock();
         while !self.is_stopping.load(Ordering::Acquire) {
             self.turn(&mut driver, None, true);

@@ -221,7 +221,7 @@ impl Engine {
             return None;
         }
         let mut shard = self.shard.lock();
-        if shard.is_gathering { shard.gather(clock::now(), session, channel, data.into()) } else { None }
+        if shard.gathers(session) { shard.gather(clock::now(), session, channel, data.into()) } else { None }
     }
 
     /// Takes what lies ready on a channel. `None`: nothing does, or it has to be taken in the ordinary way.
@@ -447,8 +447,8 @@ impl Engine {
         match next {
             Next::Nothing => {}
             Next::AskEngine => {
-                // It looks again when it comes, so until then writing is all that others need do, too.
-                self.shard.lock().is_gathering = self.settings.gather;
+                // It drains when it comes: until then writing is all that others on this link need do, too.
+                self.shard.lock().asked = self.settings.gather.then_some(link.id);
                 self.post(Command::Flush(Arc::clone(link)));
             }
             Next::AwaitRoom => link.await_room(self),

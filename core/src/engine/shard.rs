@@ -169,6 +169,8 @@ pub(crate) struct Shard {
     alarm: NodeAlarm,
     /// The driver sends what is written now, and looks again before it stops: nobody else need do more than write.
     pub(super) is_gathering: bool,
+    /// Of this link nobody but the driver sends, which was asked to come and drains first.
+    pub(super) asked: Option<LinkId>,
     /// Something was written and not drained.
     is_undrained: bool,
     wake: Instant,
@@ -222,6 +224,7 @@ impl Shard {
             node,
             alarm,
             is_gathering: false,
+            asked: None,
             is_undrained: false,
             wake: Instant::NEVER,
             links: BTreeMap::new(),
@@ -270,7 +273,12 @@ impl Shard {
         std::mem::take(&mut self.links)
     }
 
-    /// Writes while the driver gathers: it drains what is written before it sleeps.
+    /// Whether what a session writes is drained by the driver before it sleeps.
+    pub(super) fn gathers(&self, session: SessionId) -> bool {
+        self.is_gathering || self.asked.is_some_and(|link| self.node.lone_link(session) == Some(link))
+    }
+
+    /// Writes while the driver gathers.
     pub(super) fn gather(
         &mut self,
         now: Instant,
@@ -278,7 +286,7 @@ impl Shard {
         channel: ChannelId,
         data: Piece<'_>,
     ) -> Option<usize> {
-        if !self.is_gathering || self.is_broken || self.closed.is_some() || now >= self.wake {
+        if self.is_broken || self.closed.is_some() || now >= self.wake {
             return None;
         }
         self.is_undrained = true;

@@ -8,7 +8,7 @@
 //! running; no lock is held while a task runs; a panic ends the task and not the thread.
 
 use super::clock::{deadline, now};
-use super::descriptor::{SignalMask, process_mark};
+use super::descriptor::{SignalMask, Turns, process_mark};
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -56,12 +56,13 @@ pub(crate) struct Workers {
     size: usize,
     /// Of the thread that opened the node: whoever starts another thread, user code sees the same.
     signals: SignalMask,
+    turns: Turns,
 }
 
 impl Workers {
     pub(crate) fn new(size: usize) -> Arc<Workers> {
-        let signals = SignalMask::current();
-        Arc::new(Workers { state: Mutex::default(), work: Condvar::new(), size, signals })
+        let (signals, turns) = (SignalMask::current(), Turns::current());
+        Arc::new(Workers { state: Mutex::default(), work: Condvar::new(), size, signals, turns })
     }
 
     /// Queues a task and sees to it that a thread runs it. Gives a call back when too many wait, or the pool
@@ -99,6 +100,7 @@ impl Workers {
     fn work(self: Arc<Self>) {
         POOL.set(Some(Arc::clone(&self)));
         self.signals.apply();
+        self.turns.apply();
         let process = process_mark();
         let mut state = self.state.lock();
         loop {

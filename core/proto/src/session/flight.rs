@@ -73,13 +73,10 @@ impl Flight {
     pub(crate) fn frame_bytes(&mut self, now: Instant, is_bulk: bool) -> usize {
         let takes_whole_messages = self.window >= WINDOW_BYTES_FAST;
         let is_shared = takes_whole_messages && now < self.shared_until;
-        let window = match is_bulk {
-            true if is_shared => self.window - DATA_BYTES_MAX,
-            true => self.window,
-            false => self.window * AHEAD,
-        };
-        if self.bytes >= window {
-            self.was_full = true;
+        let window = if is_bulk { self.window } else { self.window * AHEAD };
+        let kept_free = if is_bulk && is_shared { DATA_BYTES_MAX } else { 0 };
+        if self.bytes + kept_free >= window {
+            self.was_full |= self.bytes >= window;
             return 0;
         }
         if takes_whole_messages { DATA_BYTES_MAX } else { (self.window / 8).max(FRAME_BYTES_MIN) }
