@@ -142,8 +142,8 @@ impl Node {
     pub(super) fn on_dial_failed(&mut self, attempt: AttemptId, why: Error) {
         self.out.retain(|output| !matches!(output, Output::CancelDial { attempt: over } if *over == attempt));
         // Once its link is up, a dial cannot fail any more: the link can.
-        let is_up = |id: &LinkId| self.links.get(id).is_some_and(|link| link.attempt == Some(attempt));
-        if !self.pending.iter().any(is_up) {
+        let is_up = |id: LinkId| self.links.get(&id).is_some_and(|link| link.attempt == Some(attempt));
+        if !self.pending.keys().any(is_up) {
             self.attempt_failed(attempt, why);
         }
     }
@@ -219,8 +219,9 @@ impl Node {
 
     fn drop_attempt(&mut self, attempt: AttemptId) {
         self.attempts.remove(&attempt);
-        let is_its = |link: &&LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
-        match self.pending.iter().find(is_its).copied() {
+        let is_its = |link: &LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
+        let link = self.pending.keys().find(is_its);
+        match link {
             Some(link) => self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more")),
             None => self.out.push_back(Output::CancelDial { attempt }),
         }

@@ -170,7 +170,7 @@ impl Node {
         }
         let hello = Frame::Hello(link.mine.clone());
         self.links.insert(id, Box::new(link));
-        self.pending.insert(id);
+        self.pending.insert(id, ());
         match level {
             Ok(_) => {
                 self.timers.set(Timer::Link(id), self.now + ATTACH_TIMEOUT);

@@ -24,6 +24,7 @@ use crate::crypto::{KeyedHash, Random};
 use crate::error::{Code, Error, Result};
 use crate::id::{AttemptId, ConnectorId, HostId, LinkId, NodeId, ObjectId, ProcessId, SessionId, Sid};
 use crate::session::{Effect, Services, Session};
+use crate::small_map::SmallMap;
 use crate::time::{Deadlines, Instant};
 use bytes::BytesMut;
 use connector::Connector;
@@ -130,13 +131,13 @@ pub struct Node {
     random: Random,
     services: Services,
     kinds: BTreeMap<String, KindOptions>,
-    links: BTreeMap<LinkId, Box<Link>>,
+    links: SmallMap<LinkId, Box<Link>>,
     /// Links that are not attached.
-    pending: BTreeSet<LinkId>,
-    pairs: BTreeMap<NodeId, Box<Pair>>,
-    sessions: BTreeMap<SessionId, Box<Session>>,
-    connectors: BTreeMap<ConnectorId, Box<Connector>>,
-    attempts: BTreeMap<AttemptId, ConnectorId>,
+    pending: SmallMap<LinkId, ()>,
+    pairs: SmallMap<NodeId, Box<Pair>>,
+    sessions: SmallMap<SessionId, Box<Session>>,
+    connectors: SmallMap<ConnectorId, Box<Connector>>,
+    attempts: SmallMap<AttemptId, ConnectorId>,
     /// Embalmed objects on their way to another session: from, object, to.
     reviving: BTreeMap<(SessionId, ObjectId), SessionId>,
     /// Revived objects whose new session ended meanwhile: they are destroyed under their old name.
@@ -188,12 +189,12 @@ impl Node {
             random,
             services: Services::default(),
             kinds: BTreeMap::new(),
-            links: BTreeMap::new(),
-            pending: BTreeSet::new(),
-            pairs: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            connectors: BTreeMap::new(),
-            attempts: BTreeMap::new(),
+            links: SmallMap::default(),
+            pending: SmallMap::default(),
+            pairs: SmallMap::default(),
+            sessions: SmallMap::default(),
+            connectors: SmallMap::default(),
+            attempts: SmallMap::default(),
             reviving: BTreeMap::new(),
             orphans: BTreeSet::new(),
             next_session: 0,

@@ -55,7 +55,7 @@ const ENDED_PER_PAIR_MAX: usize = 8;
 
 impl Node {
     fn pair(&mut self, peer: NodeId) -> &mut Pair {
-        self.pairs.entry(peer).or_default()
+        self.pairs.get_or_insert_with(peer, Box::default)
     }
 
     /// The session of a pair that is not over, if any.
@@ -506,7 +506,7 @@ impl Node {
         let idle = self.pairs.iter().find(|(_, pair)| {
             pair.waiting.is_empty() && !pair.current.is_some_and(|id| self.sessions.contains_key(&id))
         });
-        if let Some((&peer, _)) = idle {
+        if let Some((peer, _)) = idle {
             self.pairs.remove(&peer);
             self.pair_timers.clear(peer);
         }

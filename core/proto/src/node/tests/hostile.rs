@@ -135,7 +135,8 @@ fn more_early_pieces_than_anybody_needs_cost_the_link_and_no_memory() {
 fn ended_session(from: usize) -> (World, crate::id::Sid, u64, Hello) {
     let mut world = world();
     let [a, b] = world.connect();
-    let (sid, n) = (world.nodes[1].sessions[&b].sid, world.nodes[1].sessions[&b].n);
+    let session = world.nodes[1].sessions.get(&b).expect("the session");
+    let (sid, n) = (session.sid, session.n);
     let mut hello = *world.nodes[from].links.values().next().expect("a link").mine.clone();
     hello.binding = world.nodes[from].binding(&[77; 32], true);
     (hello.link_counter, hello.for_session) = (999, None);
