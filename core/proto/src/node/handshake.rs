@@ -261,7 +261,11 @@ impl Node {
     fn flush_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         while !link.out.is_empty() && link.allowance > 0 {
-            let part = link.out.split_to(link.out.len().min(link.allowance).min(SEND_BYTES_MAX)).freeze();
+            let room = link.allowance.min(SEND_BYTES_MAX);
+            // What goes as a whole leaves no empty rest behind that would keep its memory.
+            let part =
+                if link.out.len() <= room { std::mem::take(&mut link.out) } else { link.out.split_to(room) };
+            let part = part.freeze();
             link.allowance -= part.len();
             self.counters.bytes_sent += part.len() as u64;
             self.out.push_back(Output::Send { link: id, parts: smallvec![part] });

@@ -60,6 +60,9 @@ pub struct Counters {
     pub buffered: u64,
 }
 
+/// Outputs for which an idle node has room: that of a beat.
+const OUTPUTS_KEPT: usize = 1;
+
 /// What is known of a session.
 #[derive(Debug, Clone)]
 pub struct SessionInfo {
@@ -268,7 +271,7 @@ impl Node {
     pub fn handle(&mut self, now: Instant, input: Input) -> Result<()> {
         self.enter(now)?;
         match input {
-            Input::Tick => {}
+            Input::Tick => self.out.shrink_to(OUTPUTS_KEPT),
             Input::LinkUp { link, info } => self.on_link_up(link, *info),
             Input::Bytes { link, bytes } => self.on_bytes(link, bytes),
             Input::Writable { link, bytes } => self.on_writable(link, bytes),
