@@ -215,7 +215,7 @@ impl Node {
             session.lose(what);
             self.dirty.insert(id);
         }
-        self.trust = trust;
+        self.new_trust = Some(Box::new(trust));
         self.recheck_links();
         Ok(())
     }

@@ -103,10 +103,10 @@ impl Node {
             let how = if info.dialled.is_some() { "dialled" } else { "accepted" };
             Err(Error::new(code, format!("link {how} with host {host}: {what}")))
         };
-        if self.trust.blocked.contains(&host) {
+        if self.trust().blocked.contains(&host) {
             return refuse(Code::Blocked, "it is on the block list");
         }
-        let listed = self.trust.levels.get(&host).copied();
+        let listed = self.trust().levels.get(&host).copied();
         let level = match listed {
             _ if host == self.id.host && info.peer_is_local => 255,
             Some(0) => return refuse(Code::Denied, "its level is 0"),

@@ -128,8 +128,9 @@ impl Dirty {
 #[derive(Debug, Clone)]
 pub struct Node {
     id: NodeId,
-    options: NodeOptions,
-    trust: Trust,
+    options: Arc<NodeOptions>,
+    /// In the place of that in the options, once it was replaced.
+    new_trust: Option<Box<Trust>>,
     hash: Arc<dyn KeyedHash>,
     random: Random,
     services: Services,
@@ -168,26 +169,28 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that runs under this host's key. `seed` is 32 secret random bytes, from which the process id
-    /// and all secrets are drawn; `wall_ms` is the wall clock, in milliseconds since 1970, at `now`.
+    /// A node that runs under this host's key; nodes may share their options. `seed` is 32 secret random bytes,
+    /// from which the process id and all secrets are drawn; `wall_ms` is the wall clock, in milliseconds since
+    /// 1970, at `now`.
     ///
     /// # Errors
     /// `CONFIG` naming the option that is out of range.
     pub fn new(
-        options: NodeOptions,
+        options: impl Into<Arc<NodeOptions>>,
         host: HostId,
         hash: Arc<dyn KeyedHash>,
         seed: [u8; 32],
         now: Instant,
         wall_ms: u64,
     ) -> Result<Node> {
+        let options = options.into();
         options.check()?;
         let mut random = Random::new(hash.clone(), seed);
         let process = ProcessId(random.bytes16());
         Ok(Node {
             id: NodeId { host, process },
-            trust: options.trust.clone(),
             options,
+            new_trust: None,
             hash,
             random,
             services: Services::default(),
@@ -223,6 +226,10 @@ impl Node {
     /// Who this node is.
     pub fn id(&self) -> NodeId {
         self.id
+    }
+
+    fn trust(&self) -> &Trust {
+        self.new_trust.as_deref().unwrap_or(&self.options.trust)
     }
 
     /// Counters since the start, and gauges of now.
