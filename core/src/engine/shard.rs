@@ -59,7 +59,7 @@ pub(crate) struct Connecting {
     pub(crate) result: Option<Result<SessionId>>,
     /// Its session, once somebody took the result; it redials until that ends.
     pub(crate) session: Option<SessionId>,
-    pub(crate) last_failure: Option<Error>,
+    pub(crate) last_failure: Option<Box<Error>>,
     pub(crate) bell: Bell,
 }
 
@@ -195,7 +195,7 @@ pub(crate) struct Shard {
     pub(crate) blocked_on: Option<SessionId>,
     pub(super) chores: VecDeque<Chore>,
     /// Why nothing works any more.
-    pub(crate) closed: Option<Error>,
+    pub(crate) closed: Option<Box<Error>>,
     /// The protocol panicked, and is not asked again.
     pub(super) is_broken: bool,
     /// What sessions left while the node closes.
@@ -433,7 +433,7 @@ impl Shard {
     /// The error for everything after the end.
     pub(crate) fn check_open(&self) -> Result<()> {
         match &self.closed {
-            Some(why) => Err(why.clone()),
+            Some(why) => Err((**why).clone()),
             None => Ok(()),
         }
     }
@@ -456,7 +456,7 @@ impl Shard {
     /// Ends everything that waits or will be asked. Answers the handlers and kinds, to be dropped without the
     /// lock.
     pub(crate) fn close(&mut self, why: Error, batch: &mut Batch) -> impl Sized + use<> {
-        self.closed = Some(why);
+        self.closed = Some(Box::new(why));
         batch.bells.extend([self.accept_bell.clone(), self.event_bell.clone()]);
         batch.bells.extend(self.connecting.values().map(|connecting| connecting.bell.clone()));
         for (session, hub) in self.hubs.iter() {

@@ -34,7 +34,7 @@ pub(super) struct Connector {
     /// When a dial for a session has been out so long that another one goes beside it.
     patience_until: Option<Instant>,
     deadline: Option<Instant>,
-    last_error: Option<Error>,
+    last_error: Option<Box<Error>>,
 }
 
 impl Connector {
@@ -155,7 +155,7 @@ impl Node {
         let Some(role) = connector.flying.remove(&attempt) else { return };
         connector.all_denied &= why.class() == Class::Denied || why.code == Code::SelfPair;
         connector.all_elsewhere &= why.code == Code::WrongNode;
-        connector.last_error = Some(why.clone());
+        connector.last_error = Some(Box::new(why.clone()));
         connector.next_address += 1;
         connector.tried += 1;
         if connector.tried < connector.options.addresses.len() {

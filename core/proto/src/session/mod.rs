@@ -102,7 +102,7 @@ pub(crate) struct Session {
     /// A link is old and its successor has not attached yet (L6).
     renewal_due: bool,
     closing: Option<Closing>,
-    ended: Option<Error>,
+    ended: Option<Box<Error>>,
     swept: bool,
     draining: bool,
     canary: Option<Canary>,
