@@ -11,6 +11,7 @@ pub mod node;
 pub mod object;
 pub mod options;
 mod session;
+pub mod small_map;
 mod sorted;
 pub mod time;
 pub mod wire;

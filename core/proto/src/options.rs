@@ -42,7 +42,7 @@ impl Canary {
 }
 
 /// Who may do what: an immutable snapshot, replaced as a whole.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trust {
     /// Level of each known host; 0 refuses.
     pub levels: BTreeMap<HostId, u8>,
@@ -51,7 +51,7 @@ pub struct Trust {
 }
 
 /// What a node is told at its start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeOptions {
     /// What people call the machine.
     pub host_name: String,

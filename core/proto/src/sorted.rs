@@ -3,6 +3,9 @@
 //! Not for many keys: putting one in or taking one out moves what stands behind it. In return it costs nothing
 //! while it is empty, a search stays within few cache lines, and the back is cheap. Invariant: keys rise.
 
+/// Up to so many pairs take no memory for more: many tables of an idle session have one.
+const EXACT_MAX: usize = 4;
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Sorted<K, V> {
@@ -37,12 +40,34 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
         self.place(key).is_ok()
     }
 
-    /// Puts a pair in, in the place of one with the same key.
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    /// Puts a pair in; answers the value that stood in its place.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.place(key) {
-            Ok(at) => self.pairs[at].1 = value,
-            Err(at) if at == self.pairs.len() => self.pairs.push((key, value)),
-            Err(at) => self.pairs.insert(at, (key, value)),
+            Ok(at) => Some(std::mem::replace(&mut self.pairs[at].1, value)),
+            Err(at) => {
+                self.put(at, key, value);
+                None
+            }
+        }
+    }
+
+    /// The value of a key, made now if there is none.
+    pub(crate) fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
+        let at = self.place(key).unwrap_or_else(|at| {
+            self.put(at, key, make());
+            at
+        });
+        &mut self.pairs[at].1
+    }
+
+    fn put(&mut self, at: usize, key: K, value: V) {
+        if self.pairs.len() < EXACT_MAX {
+            self.pairs.reserve_exact(1);
+        }
+        if at == self.pairs.len() {
+            self.pairs.push((key, value))
+        } else {
+            self.pairs.insert(at, (key, value))
         }
     }
 
@@ -65,6 +90,14 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
+    }
+
+    pub(crate) fn first_key(&self) -> Option<K> {
+        self.pairs.first().map(|(key, _)| *key)
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (K, V)> {
+        self.pairs.into_iter()
     }
 
     pub(crate) fn keys(&self) -> impl DoubleEndedIterator<Item = K> + '_ {

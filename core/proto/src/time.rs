@@ -3,7 +3,7 @@
 //! Nothing here reads a clock: an [`Instant`] is passed in with every input (T1). Arithmetic saturates, so a
 //! clock that starts near its end only makes deadlines "never", and never wraps into the past.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::small_map::SmallMap;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -38,13 +38,13 @@ impl Sub<Duration> for Instant {
 /// Deadlines by key, one each; an idle one costs memory and nothing else.
 #[derive(Debug, Clone)]
 pub struct Deadlines<K: Ord + Copy> {
-    by_key: BTreeMap<K, Instant>,
-    by_time: BTreeSet<(Instant, K)>,
+    by_key: SmallMap<K, Instant>,
+    by_time: SmallMap<(Instant, K), ()>,
 }
 
 impl<K: Ord + Copy> Default for Deadlines<K> {
     fn default() -> Self {
-        Deadlines { by_key: BTreeMap::new(), by_time: BTreeSet::new() }
+        Deadlines { by_key: SmallMap::default(), by_time: SmallMap::default() }
     }
 }
 
@@ -61,7 +61,7 @@ impl<K: Ord + Copy> Deadlines<K> {
             }
             None => {}
         }
-        self.by_time.insert((at, key));
+        self.by_time.insert((at, key), ());
     }
 
     /// Forgets the deadline of a key, if it has one.
@@ -73,12 +73,12 @@ impl<K: Ord + Copy> Deadlines<K> {
 
     /// The next deadline, if any.
     pub fn next(&self) -> Option<Instant> {
-        self.by_time.first().map(|&(at, _)| at)
+        self.by_time.first_key().map(|(at, _)| at)
     }
 
     /// Removes and returns one key whose deadline has come, earliest first.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        let &(at, key) = self.by_time.first()?;
+        let (at, key) = self.by_time.first_key()?;
         if at > now {
             return None;
         }

@@ -192,7 +192,7 @@ impl Engine {
     /// Connects that wait for a session end here, and make none any more.
     fn cancel_connects(&self, shard: &mut Shard, now: Instant, batch: &mut Batch) {
         let awaited = shard.connecting.iter().filter(|(_, connecting)| connecting.is_awaited());
-        for connector in awaited.map(|(&connector, _)| connector).collect::<Vec<_>>() {
+        for connector in awaited.map(|(connector, _)| connector).collect::<Vec<_>>() {
             // An error means that it ended by itself.
             let _ = shard.node.connect_cancel(now, connector);
             shard.drain(now, batch);

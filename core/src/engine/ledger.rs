@@ -47,7 +47,7 @@ impl Shard {
             Event::DialRetry { connector, why, after } => {
                 let address = match self.connecting.get_mut(&connector) {
                     Some(connecting) => {
-                        connecting.last_failure = Some(why.clone());
+                        connecting.last_failure = Some(Box::new(why.clone()));
                         connecting.address.clone()
                     }
                     None => String::new(),

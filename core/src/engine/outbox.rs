@@ -11,15 +11,14 @@ const SHARED_BYTES_MIN: usize = 4 * 1024;
 /// Empty memory is kept up to this size, so that an idle link costs little.
 const KEPT_BYTES: usize = 1024;
 
-enum Part {
-    /// So many bytes of the joined ones.
-    Joined(usize),
-    Shared(Bytes),
-}
+/// A shared piece, and how many of the joined bytes follow it.
+type Part = (Bytes, usize);
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Outbox {
+    /// Joined bytes that stand before all parts; mostly they are all there is.
+    first: usize,
     parts: VecDeque<Part>,
     joined: Vec<u8>,
     /// Joined bytes that are gone already.
@@ -40,17 +39,21 @@ impl Outbox {
         if piece.len() < SHARED_BYTES_MIN {
             self.join(&piece);
         } else {
-            self.len += piece.len();
-            self.parts.push_back(Part::Shared(piece));
+            self.share(piece);
         }
+    }
+
+    fn share(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.parts.push_back((piece, 0));
     }
 
     fn join(&mut self, piece: &[u8]) {
         self.joined.extend_from_slice(piece);
         self.len += piece.len();
         match self.parts.back_mut() {
-            Some(Part::Joined(len)) => *len += piece.len(),
-            _ => self.parts.push_back(Part::Joined(piece.len())),
+            Some((_, after)) => *after += piece.len(),
+            None => self.first += piece.len(),
         }
     }
 
@@ -62,28 +65,20 @@ impl Outbox {
         }
         let mut room = bytes_max;
         while room > 0 {
-            match self.parts.front_mut() {
-                None => break,
-                Some(Part::Joined(len)) => {
-                    let taken = room.min(*len);
-                    *len -= taken;
-                    let is_empty = *len == 0;
-                    other.join(&self.joined[self.gone..self.gone + taken]);
-                    self.gone += taken;
-                    room -= taken;
-                    if is_empty {
-                        self.parts.pop_front();
-                    }
-                }
-                Some(Part::Shared(piece)) => {
-                    let taken = piece.split_to(room.min(piece.len()));
-                    room -= taken.len();
-                    if piece.is_empty() {
-                        self.parts.pop_front();
-                    }
-                    other.len += taken.len();
-                    other.parts.push_back(Part::Shared(taken));
-                }
+            if self.first > 0 {
+                let taken = room.min(self.first);
+                other.join(&self.joined[self.gone..self.gone + taken]);
+                (self.first, self.gone) = (self.first - taken, self.gone + taken);
+                room -= taken;
+                continue;
+            }
+            let Some((piece, after)) = self.parts.front_mut() else { break };
+            let taken = piece.split_to(room.min(piece.len()));
+            room -= taken.len();
+            other.share(taken);
+            if piece.is_empty() {
+                self.first = *after;
+                self.parts.pop_front();
             }
         }
         self.len -= bytes_max - room;
@@ -92,20 +87,20 @@ impl Outbox {
     /// The bytes, in order.
     pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.gone;
-        self.parts.iter().map(move |part| match part {
-            Part::Joined(len) => {
-                at += len;
-                &self.joined[at - len..at]
-            }
-            Part::Shared(piece) => piece,
-        })
+        let mut joined = move |len: usize| {
+            at += len;
+            &self.joined[at - len..at]
+        };
+        let first = joined(self.first);
+        let parts = self.parts.iter().flat_map(move |(piece, after)| [&piece[..], joined(*after)]);
+        std::iter::once(first).chain(parts).filter(|slice| !slice.is_empty())
     }
 
     /// Forgets the bytes, and memory that an idle link need not keep.
     pub(super) fn clear(&mut self) {
         self.parts.clear();
         self.joined.clear();
-        (self.gone, self.len) = (0, 0);
+        (self.first, self.gone, self.len) = (0, 0, 0);
         if self.joined.capacity() > KEPT_BYTES {
             self.joined = Vec::new();
         }

@@ -20,6 +20,7 @@ use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, ConnectorId, LinkId, NodeId, ObjectId, SessionId};
 use clerver_proto::node::{CallRequest, Input, LossReport, Node, ObjectAction, Output, SessionState};
+use clerver_proto::small_map::SmallMap;
 use clerver_proto::time::Instant;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -58,7 +59,7 @@ pub(crate) struct Connecting {
     pub(crate) result: Option<Result<SessionId>>,
     /// Its session, once somebody took the result; it redials until that ends.
     pub(crate) session: Option<SessionId>,
-    pub(crate) last_failure: Option<Error>,
+    pub(crate) last_failure: Option<Box<Error>>,
     pub(crate) bell: Bell,
 }
 
@@ -174,12 +175,12 @@ pub(crate) struct Shard {
     /// Something was written and not drained.
     is_undrained: bool,
     wake: Instant,
-    pub(crate) links: BTreeMap<LinkId, Arc<Link>>,
+    pub(crate) links: SmallMap<LinkId, Arc<Link>>,
     /// Links that the protocol is done with, and that wait for their peer's goodbye.
     pub(super) lingering: usize,
-    /// Boxed, as all that is large in a table: a node of one session has room for eleven in its tables.
-    pub(crate) hubs: BTreeMap<SessionId, Box<Hub>>,
-    pub(crate) connecting: BTreeMap<ConnectorId, Box<Connecting>>,
+    /// Boxed, as all that is large in a table that may have room for more.
+    pub(crate) hubs: SmallMap<SessionId, Box<Hub>>,
+    pub(crate) connecting: SmallMap<ConnectorId, Box<Connecting>>,
     pub(crate) accepted: VecDeque<SessionId>,
     pub(crate) accept_bell: Bell,
     pub(crate) events: EventQueue<NodeEvent>,
@@ -196,7 +197,7 @@ pub(crate) struct Shard {
     pub(crate) blocked_on: Option<SessionId>,
     pub(super) chores: VecDeque<Chore>,
     /// Why nothing works any more.
-    pub(crate) closed: Option<Error>,
+    pub(crate) closed: Option<Box<Error>>,
     /// The protocol panicked, and is not asked again.
     pub(super) is_broken: bool,
     /// What sessions left while the node closes.
@@ -227,10 +228,10 @@ impl Shard {
             asked: None,
             is_undrained: false,
             wake: Instant::NEVER,
-            links: BTreeMap::new(),
+            links: SmallMap::default(),
             lingering: 0,
-            hubs: BTreeMap::new(),
-            connecting: BTreeMap::new(),
+            hubs: SmallMap::default(),
+            connecting: SmallMap::default(),
             accepted: VecDeque::new(),
             accept_bell,
             events: EventQueue::new(events_max),
@@ -268,7 +269,7 @@ impl Shard {
     }
 
     /// The node is not driven any more. Answers its links, to be dropped without the lock.
-    pub(super) fn leave(&mut self) -> BTreeMap<LinkId, Arc<Link>> {
+    pub(super) fn leave(&mut self) -> SmallMap<LinkId, Arc<Link>> {
         self.alarm.leave();
         std::mem::take(&mut self.links)
     }
@@ -397,7 +398,7 @@ impl Shard {
     /// What is known of a session, made when it is first heard of.
     pub(crate) fn hub(&mut self, session: SessionId) -> &mut Hub {
         let events_max = self.events_max;
-        self.hubs.entry(session).or_insert_with(|| {
+        self.hubs.get_or_insert_with(session, || {
             Box::new(Hub {
                 peer: None,
                 state: SessionState::Registering,
@@ -440,7 +441,7 @@ impl Shard {
     /// The error for everything after the end.
     pub(crate) fn check_open(&self) -> Result<()> {
         match &self.closed {
-            Some(why) => Err(why.clone()),
+            Some(why) => Err((**why).clone()),
             None => Ok(()),
         }
     }
@@ -463,10 +464,10 @@ impl Shard {
     /// Ends everything that waits or will be asked. Answers the handlers and kinds, to be dropped without the
     /// lock.
     pub(crate) fn close(&mut self, why: Error, batch: &mut Batch) -> impl Sized + use<> {
-        self.closed = Some(why);
+        self.closed = Some(Box::new(why));
         batch.bells.extend([self.accept_bell.clone(), self.event_bell.clone()]);
         batch.bells.extend(self.connecting.values().map(|connecting| connecting.bell.clone()));
-        for (&session, hub) in &self.hubs {
+        for (session, hub) in self.hubs.iter() {
             hub.ring_all(session, &mut self.ready, batch);
         }
         for (_, payload) in std::mem::take(&mut self.payloads) {

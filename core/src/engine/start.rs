@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Settings of the node that started last: those of many nodes are often the same.
 static SETTINGS: Mutex<Weak<Settings>> = Mutex::new(Weak::new());
+/// As `SETTINGS`, what the protocol is told of them.
+static OPTIONS: Mutex<Weak<NodeOptions>> = Mutex::new(Weak::new());
 
 /// Levels and block list as the protocol wants them.
 pub(super) fn protocol_trust(snapshot: &TrustSnapshot) -> Trust {
@@ -84,6 +86,7 @@ impl Engine {
         rand_bytes(&mut seed).map_err(|error| Error::new(Code::System, format!("draw a seed: {error}")))?;
         let options = node_options(&settings, protocol_trust(&trust.snapshot()));
         options.check()?;
+        let options = equal_of(&mut OPTIONS.lock(), options);
         let node = Node::new(options, key.host_id(), hash, seed, clock::now(), clock::wall_ms())?;
         let (event_loop, number) = EventLoop::enter(&settings)?;
         let settings = equal_of(&mut SETTINGS.lock(), settings);

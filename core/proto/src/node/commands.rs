@@ -177,7 +177,7 @@ impl Node {
     pub fn drain(&mut self, now: Instant) -> Result<()> {
         self.enter(now)?;
         self.services.draining = true;
-        for (&id, session) in &mut self.sessions {
+        for (id, session) in self.sessions.iter_mut() {
             session.drain();
             self.dirty.insert(id);
         }
@@ -190,7 +190,7 @@ impl Node {
     /// `NOT_DRAINED`.
     pub fn sweep_all(&mut self, now: Instant) -> Result<()> {
         self.enter(now)?;
-        for (&id, session) in &mut self.sessions {
+        for (id, session) in self.sessions.iter_mut() {
             session.sweep(self.now, Code::Closed, false);
             self.dirty.insert(id);
         }
@@ -203,7 +203,7 @@ impl Node {
     /// `NOT_DRAINED`.
     pub fn set_trust(&mut self, now: Instant, trust: Trust) -> Result<()> {
         self.enter(now)?;
-        for (&id, session) in &mut self.sessions {
+        for (id, session) in self.sessions.iter_mut() {
             let host = session.peer.host;
             let what = if trust.blocked.contains(&host) {
                 Error::new(Code::Blocked, format!("session with host {host}: it is on the block list now"))
@@ -215,18 +215,15 @@ impl Node {
             session.lose(what);
             self.dirty.insert(id);
         }
-        self.trust = trust;
+        self.new_trust = Some(Box::new(trust));
         self.recheck_links();
         Ok(())
     }
 
     /// Trust changed: links whose host is not admitted any more end, and with them their sessions.
     fn recheck_links(&mut self) {
-        let refused: Vec<_> = self
-            .links
-            .iter()
-            .filter_map(|(&id, link)| Some((id, self.level_of(&link.info).err()?)))
-            .collect();
+        let refused: Vec<_> =
+            self.links.iter().filter_map(|(id, link)| Some((id, self.level_of(&link.info).err()?))).collect();
         for (id, why) in refused {
             let attached = self.links.get(&id).and_then(|link| link.session());
             match attached.and_then(|session| self.sessions.get_mut(&session)) {

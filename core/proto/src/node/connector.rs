@@ -34,7 +34,7 @@ pub(super) struct Connector {
     /// When a dial for a session has been out so long that another one goes beside it.
     patience_until: Option<Instant>,
     deadline: Option<Instant>,
-    last_error: Option<Error>,
+    last_error: Option<Box<Error>>,
 }
 
 impl Connector {
@@ -142,8 +142,8 @@ impl Node {
     pub(super) fn on_dial_failed(&mut self, attempt: AttemptId, why: Error) {
         self.out.retain(|output| !matches!(output, Output::CancelDial { attempt: over } if *over == attempt));
         // Once its link is up, a dial cannot fail any more: the link can.
-        let is_up = |id: &LinkId| self.links.get(id).is_some_and(|link| link.attempt == Some(attempt));
-        if !self.pending.iter().any(is_up) {
+        let is_up = |id: LinkId| self.links.get(&id).is_some_and(|link| link.attempt == Some(attempt));
+        if !self.pending.keys().any(is_up) {
             self.attempt_failed(attempt, why);
         }
     }
@@ -155,7 +155,7 @@ impl Node {
         let Some(role) = connector.flying.remove(&attempt) else { return };
         connector.all_denied &= why.class() == Class::Denied || why.code == Code::SelfPair;
         connector.all_elsewhere &= why.code == Code::WrongNode;
-        connector.last_error = Some(why.clone());
+        connector.last_error = Some(Box::new(why.clone()));
         connector.next_address += 1;
         connector.tried += 1;
         if connector.tried < connector.options.addresses.len() {
@@ -219,8 +219,9 @@ impl Node {
 
     fn drop_attempt(&mut self, attempt: AttemptId) {
         self.attempts.remove(&attempt);
-        let is_its = |link: &&LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
-        match self.pending.iter().find(is_its).copied() {
+        let is_its = |link: &LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
+        let link = self.pending.keys().find(is_its);
+        match link {
             Some(link) => self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more")),
             None => self.out.push_back(Output::CancelDial { attempt }),
         }

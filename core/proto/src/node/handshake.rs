@@ -40,7 +40,9 @@ pub(super) struct Link {
     pub(super) connector: Option<ConnectorId>,
     pub(super) attempt: Option<AttemptId>,
     pub(super) level: u8,
-    pub(super) mine: Box<Hello>,
+    /// This end's HELLO, until the link is attached.
+    pub(super) mine: Option<Box<Hello>>,
+    /// The peer's, from when it came until the link is attached.
     pub(super) peer: Option<Box<Hello>>,
     pub(super) out: BytesMut,
     pub(super) allowance: usize,
@@ -66,27 +68,29 @@ impl Link {
         self.peer.as_ref().map(|hello| hello.node)
     }
 
+    /// Whether it was dialled here for a session that existed then.
+    pub(super) fn is_for_session(&self) -> bool {
+        self.mine.as_ref().is_some_and(|hello| hello.for_session.is_some())
+    }
+
     /// The session that it carries.
     pub(super) fn session(&self) -> Option<SessionId> {
         if let Phase::Attached(session) = self.phase { Some(session) } else { None }
     }
 
+    /// The HELLO of the end that dialled, as long as it is kept.
+    fn hello_of_dialler(&self) -> Option<&Hello> {
+        if self.dialled_here() { self.mine.as_deref() } else { self.peer.as_deref() }
+    }
+
     /// The role that its dialler wants.
     pub(super) fn role(&self) -> Role {
-        if self.dialled_here() {
-            self.mine.role
-        } else {
-            self.peer.as_ref().map_or(Role::Primary, |hello| hello.role)
-        }
+        self.hello_of_dialler().map_or(Role::Primary, |hello| hello.role)
     }
 
     /// Its name at both ends, when this node is the arbiter or not.
     pub(super) fn name(&self, is_arbiter: bool) -> LinkName {
-        let counter = if self.dialled_here() {
-            self.mine.link_counter
-        } else {
-            self.peer.as_ref().map_or(0, |hello| hello.link_counter)
-        };
+        let counter = self.hello_of_dialler().map_or(0, |hello| hello.link_counter);
         LinkName { by_arbiter: self.dialled_here() == is_arbiter, counter }
     }
 }
@@ -99,10 +103,10 @@ impl Node {
             let how = if info.dialled.is_some() { "dialled" } else { "accepted" };
             Err(Error::new(code, format!("link {how} with host {host}: {what}")))
         };
-        if self.trust.blocked.contains(&host) {
+        if self.trust().blocked.contains(&host) {
             return refuse(Code::Blocked, "it is on the block list");
         }
-        let listed = self.trust.levels.get(&host).copied();
+        let listed = self.trust().levels.get(&host).copied();
         let level = match listed {
             _ if host == self.id.host && info.peer_is_local => 255,
             Some(0) => return refuse(Code::Denied, "its level is 0"),
@@ -154,7 +158,7 @@ impl Node {
             phase: Phase::Hello,
             connector,
             level: *level.as_ref().unwrap_or(&0),
-            mine,
+            mine: Some(mine.clone()),
             peer: None,
             out: BytesMut::new(),
             allowance: 0,
@@ -168,9 +172,9 @@ impl Node {
         if link.info.peer == self.id.host && !link.info.peer_is_local {
             self.event(Event::OwnIdElsewhere { link: id });
         }
-        let hello = Frame::Hello(link.mine.clone());
+        let hello = Frame::Hello(mine);
         self.links.insert(id, Box::new(link));
-        self.pending.insert(id);
+        self.pending.insert(id, ());
         match level {
             Ok(_) => {
                 self.timers.set(Timer::Link(id), self.now + ATTACH_TIMEOUT);
@@ -184,7 +188,7 @@ impl Node {
         self.out.push_back(Output::Hangup { link, why: Error::new(Code::Cancelled, why) });
     }
 
-    fn hello(&mut self, info: &LinkInfo, role: Role, for_session: Option<Sid>) -> Hello {
+    pub(super) fn hello(&mut self, info: &LinkInfo, role: Role, for_session: Option<Sid>) -> Hello {
         let link_counter = if info.dialled.is_some() {
             self.next_link_counter += 1;
             self.next_link_counter
@@ -257,7 +261,11 @@ impl Node {
     fn flush_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         while !link.out.is_empty() && link.allowance > 0 {
-            let part = link.out.split_to(link.out.len().min(link.allowance).min(SEND_BYTES_MAX)).freeze();
+            let room = link.allowance.min(SEND_BYTES_MAX);
+            // What goes as a whole leaves no empty rest behind that would keep its memory.
+            let part =
+                if link.out.len() <= room { std::mem::take(&mut link.out) } else { link.out.split_to(room) };
+            let part = part.freeze();
             link.allowance -= part.len();
             self.counters.bytes_sent += part.len() as u64;
             self.out.push_back(Output::Send { link: id, parts: smallvec![part] });

@@ -24,6 +24,7 @@ use crate::crypto::{KeyedHash, Random};
 use crate::error::{Code, Error, Result};
 use crate::id::{AttemptId, ConnectorId, HostId, LinkId, NodeId, ObjectId, ProcessId, SessionId, Sid};
 use crate::session::{Effect, Services, Session};
+use crate::small_map::SmallMap;
 use crate::time::{Deadlines, Instant};
 use bytes::BytesMut;
 use connector::Connector;
@@ -58,6 +59,9 @@ pub struct Counters {
     /// Bytes kept for sending and for reading.
     pub buffered: u64,
 }
+
+/// Outputs for which an idle node has room: that of a beat.
+const OUTPUTS_KEPT: usize = 1;
 
 /// What is known of a session.
 #[derive(Debug, Clone)]
@@ -124,19 +128,20 @@ impl Dirty {
 #[derive(Debug, Clone)]
 pub struct Node {
     id: NodeId,
-    options: NodeOptions,
-    trust: Trust,
+    options: Arc<NodeOptions>,
+    /// In the place of that in the options, once it was replaced.
+    new_trust: Option<Box<Trust>>,
     hash: Arc<dyn KeyedHash>,
     random: Random,
     services: Services,
     kinds: BTreeMap<String, KindOptions>,
-    links: BTreeMap<LinkId, Box<Link>>,
+    links: SmallMap<LinkId, Box<Link>>,
     /// Links that are not attached.
-    pending: BTreeSet<LinkId>,
-    pairs: BTreeMap<NodeId, Box<Pair>>,
-    sessions: BTreeMap<SessionId, Box<Session>>,
-    connectors: BTreeMap<ConnectorId, Box<Connector>>,
-    attempts: BTreeMap<AttemptId, ConnectorId>,
+    pending: SmallMap<LinkId, ()>,
+    pairs: SmallMap<NodeId, Box<Pair>>,
+    sessions: SmallMap<SessionId, Box<Session>>,
+    connectors: SmallMap<ConnectorId, Box<Connector>>,
+    attempts: SmallMap<AttemptId, ConnectorId>,
     /// Embalmed objects on their way to another session: from, object, to.
     reviving: BTreeMap<(SessionId, ObjectId), SessionId>,
     /// Revived objects whose new session ended meanwhile: they are destroyed under their old name.
@@ -164,36 +169,38 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that runs under this host's key. `seed` is 32 secret random bytes, from which the process id
-    /// and all secrets are drawn; `wall_ms` is the wall clock, in milliseconds since 1970, at `now`.
+    /// A node that runs under this host's key; nodes may share their options. `seed` is 32 secret random bytes,
+    /// from which the process id and all secrets are drawn; `wall_ms` is the wall clock, in milliseconds since
+    /// 1970, at `now`.
     ///
     /// # Errors
     /// `CONFIG` naming the option that is out of range.
     pub fn new(
-        options: NodeOptions,
+        options: impl Into<Arc<NodeOptions>>,
         host: HostId,
         hash: Arc<dyn KeyedHash>,
         seed: [u8; 32],
         now: Instant,
         wall_ms: u64,
     ) -> Result<Node> {
+        let options = options.into();
         options.check()?;
         let mut random = Random::new(hash.clone(), seed);
         let process = ProcessId(random.bytes16());
         Ok(Node {
             id: NodeId { host, process },
-            trust: options.trust.clone(),
             options,
+            new_trust: None,
             hash,
             random,
             services: Services::default(),
             kinds: BTreeMap::new(),
-            links: BTreeMap::new(),
-            pending: BTreeSet::new(),
-            pairs: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            connectors: BTreeMap::new(),
-            attempts: BTreeMap::new(),
+            links: SmallMap::default(),
+            pending: SmallMap::default(),
+            pairs: SmallMap::default(),
+            sessions: SmallMap::default(),
+            connectors: SmallMap::default(),
+            attempts: SmallMap::default(),
             reviving: BTreeMap::new(),
             orphans: BTreeSet::new(),
             next_session: 0,
@@ -219,6 +226,10 @@ impl Node {
     /// Who this node is.
     pub fn id(&self) -> NodeId {
         self.id
+    }
+
+    fn trust(&self) -> &Trust {
+        self.new_trust.as_deref().unwrap_or(&self.options.trust)
     }
 
     /// Counters since the start, and gauges of now.
@@ -267,7 +278,7 @@ impl Node {
     pub fn handle(&mut self, now: Instant, input: Input) -> Result<()> {
         self.enter(now)?;
         match input {
-            Input::Tick => {}
+            Input::Tick => self.out.shrink_to(OUTPUTS_KEPT),
             Input::LinkUp { link, info } => self.on_link_up(link, *info),
             Input::Bytes { link, bytes } => self.on_bytes(link, bytes),
             Input::Writable { link, bytes } => self.on_writable(link, bytes),

@@ -55,7 +55,7 @@ const ENDED_PER_PAIR_MAX: usize = 8;
 
 impl Node {
     fn pair(&mut self, peer: NodeId) -> &mut Pair {
-        self.pairs.entry(peer).or_default()
+        self.pairs.get_or_insert_with(peer, Box::default)
     }
 
     /// The session of a pair that is not over, if any.
@@ -159,7 +159,7 @@ impl Node {
         match link.connector {
             None => !link.dialled_here(),
             Some(connector) => {
-                (link.mine.for_session.is_none() || link.moved)
+                (!link.is_for_session() || link.moved)
                     && self.connectors.get(&connector).is_some_and(|c| c.session().is_none())
             }
         }
@@ -189,7 +189,7 @@ impl Node {
     /// Makes this end of a session; it joins its first link when both ends proved themselves.
     fn begin_session(&mut self, link: LinkId, sid: Sid, secret: [u8; 32], n: u64, is_arbiter: bool) {
         let Some(link) = self.links.get(&link) else { return };
-        let Some(peer) = link.peer.clone() else { return };
+        let (Some(mine), Some(peer)) = (link.mine.clone(), link.peer.clone()) else { return };
         self.next_session += 1;
         let id = SessionId(self.next_session);
         let birth = Birth {
@@ -199,7 +199,7 @@ impl Node {
             n,
             is_arbiter,
             level: link.level,
-            mine: &link.mine,
+            mine: &mine,
             peer: &peer,
             options: &self.options,
         };
@@ -274,13 +274,15 @@ impl Node {
         else {
             return;
         };
-        let Some(peer) = link.peer.clone() else { return };
+        let (name, role) = (link.name(session.is_arbiter), link.role());
+        // Once it is attached nobody asks for the HELLOs.
+        let (Some(mine), Some(peer)) = (link.mine.take(), link.peer.take()) else { return };
         let is_first = !session.attached;
         let joining = Joining {
             link: id,
-            name: link.name(session.is_arbiter),
+            name,
             dialled_here: link.dialled_here(),
-            role: link.role(),
+            role,
             allowance: std::mem::take(&mut link.allowance),
             prelude: std::mem::take(&mut link.out),
             said_at: link.said_at,
@@ -288,10 +290,10 @@ impl Node {
         session.about.level = link.level;
         link.phase = Phase::Attached(session_id);
         let (connector, attempt) = (link.connector, link.attempt.take());
-        let mine = link.mine.clone();
         session.attach(self.now, joining, table, &mine, &peer);
         self.timers.clear(Timer::Link(id));
         self.pending.remove(&id);
+        self.pair(peer.node).waiting.retain(|&waiting| waiting != id);
         self.dirty.insert(session_id);
         if let Some(attempt) = attempt {
             self.attempts.remove(&attempt);
@@ -439,7 +441,7 @@ impl Node {
             // It knows now, and wants a new one.
             peer.for_session = None;
         }
-        if (link.mine.for_session.is_some() && !link.moved) || code == Code::Unsupported {
+        if (link.is_for_session() && !link.moved) || code == Code::Unsupported {
             let why = Error::new(Code::Lost, format!("attach a link to {node}: its session is over there"));
             self.hang_up(id, why);
         } else if self.id < node {
@@ -506,7 +508,7 @@ impl Node {
         let idle = self.pairs.iter().find(|(_, pair)| {
             pair.waiting.is_empty() && !pair.current.is_some_and(|id| self.sessions.contains_key(&id))
         });
-        if let Some((&peer, _)) = idle {
+        if let Some((peer, _)) = idle {
             self.pairs.remove(&peer);
             self.pair_timers.clear(peer);
         }

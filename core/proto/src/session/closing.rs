@@ -123,7 +123,7 @@ impl Session {
         self.cancel_running();
         self.owned.clear();
         self.set_state(SessionState::Closed, "everything was delivered");
-        self.ended = Some(why.clone());
+        self.ended = Some(Box::new(why.clone()));
         self.event(SessionEvent::Closed(Box::new(report)));
         for id in self.streams.ids() {
             self.streams.changes.push_back(super::Change::Came(id));
@@ -222,11 +222,9 @@ impl Session {
         self.cancel_running();
         self.owned.clear();
         self.set_state(SessionState::Lost, &cause.message);
-        self.ended = Some(Error::new(
-            if cause.code == Code::Discontinuity { cause.code } else { Code::Lost },
-            cause.message.clone(),
-        ));
-        let why = self.ended.clone().unwrap_or_else(|| cause.clone());
+        let code = if cause.code == Code::Discontinuity { cause.code } else { Code::Lost };
+        let why = Error::new(code, cause.message.clone());
+        self.ended = Some(Box::new(why.clone()));
         self.streams.break_off(&why);
         self.event(SessionEvent::Lost(Box::new(report)));
         let ids: Vec<LinkId> = self.links.keys().collect();

@@ -102,7 +102,7 @@ pub(crate) struct Session {
     /// A link is old and its successor has not attached yet (L6).
     renewal_due: bool,
     closing: Option<Closing>,
-    ended: Option<Error>,
+    ended: Option<Box<Error>>,
     swept: bool,
     draining: bool,
     canary: Option<Canary>,
@@ -302,8 +302,18 @@ impl Session {
         Ok(())
     }
 
+    /// Memory of queues that are empty now. Somebody busy makes it anew once per beat, and somebody idle not.
+    fn let_go(&mut self) {
+        self.effects.shrink_to_fit();
+        self.streams.changes.shrink_to_fit();
+        for link in self.links.values_mut().filter(|link| link.in_flight.is_empty()) {
+            link.in_flight.shrink_to_fit();
+        }
+    }
+
     /// Acts on everything whose time has come.
     pub(crate) fn tick(&mut self, now: Instant, services: &Services) {
+        self.let_go();
         if !self.state.is_final() {
             self.watch_links(now);
             self.note_age(now);

@@ -15,9 +15,10 @@ use bytes::{Bytes, BytesMut};
 
 /// Data shorter than this is copied behind its frame head, so that small frames make one piece.
 const COPY_BYTES_MAX: usize = 1024;
-/// What is allocated at once for small frames, and when too little of it is left.
-const HEAD_BYTES: usize = 256;
-const HEAD_BYTES_MIN: usize = 192;
+/// What is allocated at once for small frames, enough for beats; it grows with what is written and is kept then.
+const HEAD_BYTES: usize = 64;
+/// When so little of it is left, what was taken out of it may come back.
+const HEAD_BYTES_MIN: usize = 48;
 /// No counted frame other than DATA is larger (RESET with a long text).
 const SMALL_FRAME_BYTES_MAX: usize = 320;
 /// DATA is not cut smaller than this, unless it is the end of what there is.

@@ -4,7 +4,7 @@
 use super::*;
 use crate::limits::{FRAME_BYTES_MAX, SessionLimits};
 use crate::wire::header::{Header, Purpose};
-use crate::wire::{Decoder, Hello, Offer, Table};
+use crate::wire::{Decoder, Hello, Offer, Role, Table};
 
 /// The codes with which a node refused links.
 fn refusals(world: &World, who: usize) -> Vec<Code> {
@@ -135,10 +135,12 @@ fn more_early_pieces_than_anybody_needs_cost_the_link_and_no_memory() {
 fn ended_session(from: usize) -> (World, crate::id::Sid, u64, Hello) {
     let mut world = world();
     let [a, b] = world.connect();
-    let (sid, n) = (world.nodes[1].sessions[&b].sid, world.nodes[1].sessions[&b].n);
-    let mut hello = *world.nodes[from].links.values().next().expect("a link").mine.clone();
+    let session = world.nodes[1].sessions.get(&b).expect("the session");
+    let (sid, n) = (session.sid, session.n);
+    let info = world.nodes[from].links.values().next().expect("a link").info.clone();
+    let mut hello = world.nodes[from].hello(&info, Role::Primary, None);
     hello.binding = world.nodes[from].binding(&[77; 32], true);
-    (hello.link_counter, hello.for_session) = (999, None);
+    hello.link_counter = 999;
     world.command(0, |node, now| node.session_close(now, a, Duration::from_secs(5))).unwrap();
     world.pass(Duration::from_secs(1));
     assert_eq!(world.state(1, b), SessionState::Closed);

@@ -30,7 +30,7 @@ fn an_owner_whose_new_ttl_the_holder_never_heard_of_still_stops_believing_first(
     world.pass(Duration::from_secs(3));
 
     // The holder's load rose. On the next link the owner hears of it, but its answer gets lost.
-    world.nodes[0].options.ttl_floor = Duration::from_secs(60);
+    Arc::make_mut(&mut world.nodes[0].options).ttl_floor = Duration::from_secs(60);
     world.held = Some(vec![]);
     world.cut_all();
     world.pass(Duration::from_secs(1));
@@ -61,7 +61,7 @@ fn an_owner_whose_new_ttl_the_holder_never_heard_of_still_stops_believing_first(
 fn a_floor_that_rose_reaches_a_session_with_its_next_beat() {
     let mut world = world();
     let [a, b] = world.connect();
-    world.nodes[0].options.ttl_floor = Duration::from_secs(60);
+    Arc::make_mut(&mut world.nodes[0].options).ttl_floor = Duration::from_secs(60);
     world.nodes[0].spread_ttl_floor();
     world.pass(Duration::from_secs(3));
     assert_eq!([world.info(0, a).ttl, world.info(1, b).ttl], [Duration::from_secs(60); 2]);

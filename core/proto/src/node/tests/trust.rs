@@ -1,7 +1,7 @@
 //! Who is let in, and on whose word.
 
 use super::*;
-use crate::wire::Offer;
+use crate::wire::{Offer, Role};
 
 #[test]
 fn a_host_that_is_blocked_between_tls_and_hello_gets_no_session() {
@@ -21,9 +21,11 @@ fn a_host_that_is_blocked_between_tls_and_hello_gets_no_session() {
 fn a_session_that_is_offered_afresh_takes_no_link_without_its_secret() {
     let mut world = world();
     let [_, b] = world.connect();
-    let (sid, n) = (world.nodes[1].sessions[&b].sid, world.nodes[1].sessions[&b].n);
+    let session = world.nodes[1].sessions.get(&b).expect("the session");
+    let (sid, n) = (session.sid, session.n);
     let (link, exporter) = (LinkId(77), [77; 32]);
-    let mut hello = *world.nodes[0].links.values().next().expect("a link").mine.clone();
+    let info = world.nodes[0].links.values().next().expect("a link").info.clone();
+    let mut hello = world.nodes[0].hello(&info, Role::Primary, None);
     hello.binding = world.nodes[0].binding(&exporter, true);
     hello.link_counter = 999;
 
