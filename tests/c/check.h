@@ -216,6 +216,16 @@ static inline int descriptors_become(int wanted)
     return descriptors_open() == wanted;
 }
 
+/* Whether no more than so many are left: some of an earlier test may have been there when they were counted. */
+static inline int descriptors_fall_to(int most)
+{
+    int looks;
+
+    for (looks = 0; descriptors_open() > most && looks < SOON_MS / 5; looks++)
+        moment();
+    return descriptors_open() <= most;
+}
+
 /* A node whose options are name, value, name, value, .., NULL. */
 static inline clv_node node_with(const char *const *settings)
 {

@@ -222,7 +222,7 @@ impl Turns {
     /// take the question for a crime.
     pub(crate) fn current() -> Turns {
         // SAFETY: takes no pointers.
-        if unsafe { libc::prctl(libc::PR_GET_SECCOMP) } != 0 {
+        if unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) } != 0 {
             return Turns(0);
         }
         let known = scheduling().filter(|now| now.sched_policy == libc::SCHED_OTHER as u32);
