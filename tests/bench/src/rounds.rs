@@ -66,13 +66,15 @@ pub(crate) fn measure(
     slice_ms: u64,
 ) -> Result<Vec<Figure>, String> {
     let _spinners = regime.spinners(bench)?;
-    let mut cast = Cast::start(bench, regime)?;
-    // Once for nothing: caches, pools and the first growth of buffers.
-    round(&mut cast, regime, Turn::BaseFirst, slice_ms / 8 + 1)?;
     let turns = [Turn::BaseFirst, Turn::OursFirst].into_iter().cycle();
-    let rounds: Result<Vec<Vec<Entry>>, String> =
-        turns.take(rounds.max(1)).map(|turn| round(&mut cast, regime, turn, slice_ms)).collect();
-    Ok(figures(&rounds?))
+    let measured = turns.take(rounds.max(1)).map(|turn| {
+        // Where the system puts a program decides how fast it is for as long as it lives, so each round has fresh ones.
+        let mut cast = Cast::start(bench, regime)?;
+        // Once for nothing: caches, pools and the first growth of buffers.
+        round(&mut cast, regime, Turn::BaseFirst, slice_ms / 8 + 1)?;
+        round(&mut cast, regime, turn, slice_ms)
+    });
+    Ok(figures(&measured.collect::<Result<Vec<Vec<Entry>>, String>>()?))
 }
 
 /// Which of two variants is measured first, in turns: they differ by little, and a machine that slows down or warms up
