@@ -174,9 +174,12 @@ fn plain(lie: Lie) -> Frame {
     let id = |channel: u8| ChannelId(channel.into());
     match lie {
         Lie::Lack(count) => Frame::Lack { count: count.into() },
-        Lie::Beat(number, echo, delay) => {
-            Frame::Beat { number: number.into(), echo: echo.into(), echo_delay_us: delay.into(), ttl_ms: delay.into() }
-        }
+        Lie::Beat(number, echo, delay) => Frame::Beat {
+            number: number.into(),
+            echo: echo.into(),
+            echo_delay_us: delay.into(),
+            ttl_ms: delay.into(),
+        },
         Lie::Dead(links) => {
             let name = |(by_arbiter, counter): (bool, u8)| LinkName { by_arbiter, counter: counter.into() };
             Frame::Dead { links: links.into_iter().map(name).collect() }
