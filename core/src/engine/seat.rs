@@ -71,6 +71,16 @@ enum Leave {
     Tick,
 }
 
+impl State {
+    fn take(&mut self, now: Instant) -> bool {
+        let was_free = !std::mem::replace(&mut self.is_taken, true);
+        if was_free {
+            self.taken_at = now;
+        }
+        was_free
+    }
+}
+
 /// What becomes of a seat that the engine looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
@@ -105,20 +115,14 @@ impl Seat {
 
     /// Takes the seat if it is free.
     fn take(&self, now: Instant) -> bool {
-        let mut state = self.0.lock();
-        let was_free = !std::mem::replace(&mut state.is_taken, true);
-        if was_free {
-            state.taken_at = now;
-        }
-        was_free
+        self.0.lock().take(now)
     }
 
     /// As `take`, for the engine that was told of something to read: it will be told again if the seat is not free.
     pub(super) fn take_or_miss(&self, now: Instant) -> bool {
-        let is_ours = self.take(now);
-        if !is_ours {
-            self.0.lock().is_missed = true;
-        }
+        let mut state = self.0.lock();
+        let is_ours = state.take(now);
+        state.is_missed |= !is_ours;
         is_ours
     }
 
