@@ -237,7 +237,10 @@ impl Driver {
             door.is_held = true;
             return false;
         }
-        let until = door.silent.next_to_go().filter(|_| door.silent.is_full()).map(|(_, until)| until);
+        if !door.silent.is_full() {
+            return true;
+        }
+        let until = door.silent.next_to_go().map(|(_, until)| until);
         let Some(until) = until.filter(|&until| until > now) else { return true };
         door.is_held = true;
         self.timers.set(Timer::Accept(engine.number), until);
