@@ -206,24 +206,27 @@ static inline int descriptors_open(void)
     return entries_of("/proc/self/fd") - 1;
 }
 
-/* Whether they become so many: a thread that ends may hold one for a moment after the close. */
+/* Whether they become so few and so many: a thread that ends may hold one for a moment after the close. */
+static inline int descriptors_settle(int least, int most)
+{
+    int looks, open = descriptors_open();
+
+    for (looks = 0; (open < least || open > most) && looks < SOON_MS / 5; looks++) {
+        moment();
+        open = descriptors_open();
+    }
+    return open >= least && open <= most;
+}
+
 static inline int descriptors_become(int wanted)
 {
-    int looks;
-
-    for (looks = 0; descriptors_open() != wanted && looks < SOON_MS / 5; looks++)
-        moment();
-    return descriptors_open() == wanted;
+    return descriptors_settle(wanted, wanted);
 }
 
 /* Whether no more than so many are left: some of an earlier test may have been there when they were counted. */
 static inline int descriptors_fall_to(int most)
 {
-    int looks;
-
-    for (looks = 0; descriptors_open() > most && looks < SOON_MS / 5; looks++)
-        moment();
-    return descriptors_open() <= most;
+    return descriptors_settle(0, most);
 }
 
 /* A node whose options are name, value, name, value, .., NULL. */

@@ -221,25 +221,26 @@ impl Turns {
     /// Those of this thread. Not known on older systems, for real-time threads, and under a seccomp filter, which may
     /// take the question for a crime.
     pub(crate) fn current() -> Turns {
-        // SAFETY: takes no pointers.
-        if unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) } != 0 {
-            return Turns(0);
-        }
-        let known = scheduling().filter(|now| now.sched_policy == libc::SCHED_OTHER as u32);
-        Turns(known.map_or(0, |now| now.sched_runtime))
+        Turns(Turns::scheduling().map_or(0, |now| now.sched_runtime))
     }
 
     /// Makes them those of this thread, if something is known of both.
     pub(crate) fn apply(self) {
-        let before = Turns::current();
-        if self == before || self == Turns(0) || before == Turns(0) {
+        let Some(mut wanted) = Turns::scheduling() else { return };
+        if self == Turns(0) || [0, self.0].contains(&wanted.sched_runtime) {
             return;
         }
-        if let Some(mut wanted) = scheduling() {
-            wanted.sched_runtime = self.0;
-            // SAFETY: `wanted` is valid during the call, which changes nothing but the turns.
-            unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
-        }
+        wanted.sched_runtime = self.0;
+        // SAFETY: `wanted` is valid during the call, which changes nothing but the turns.
+        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
+    }
+
+    /// As the function, where turns may be asked for and changed.
+    fn scheduling() -> Option<libc::sched_attr> {
+        // SAFETY: takes no pointers.
+        let is_filtered = unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) } != 0;
+        let known = if is_filtered { None } else { scheduling() };
+        known.filter(|now| now.sched_policy == libc::SCHED_OTHER as u32)
     }
 }
 

@@ -447,8 +447,10 @@ impl Engine {
         match next {
             Next::Nothing => {}
             Next::AskEngine => {
-                // It drains when it comes: until then writing is all that others on this link need do, too.
-                self.shard.lock().asked = self.settings.gather.then_some(link.id);
+                if self.settings.gather {
+                    // It drains when it comes: until then writing is all that others on this link need do, too.
+                    self.shard.lock().asked = Some(link.id);
+                }
                 self.post(Command::Flush(Arc::clone(link)));
             }
             Next::AwaitRoom => link.await_room(self),

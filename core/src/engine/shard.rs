@@ -279,6 +279,11 @@ impl Shard {
         self.is_gathering || self.asked.is_some_and(|link| self.node.lone_link(session) == Some(link))
     }
 
+    /// Whether a thread in a hurry has to take the ordinary way: a deadline has come, or all is over.
+    fn has_other_work(&self, now: Instant) -> bool {
+        self.is_broken || self.closed.is_some() || now >= self.wake
+    }
+
     /// Writes while the driver gathers.
     pub(super) fn gather(
         &mut self,
@@ -287,7 +292,7 @@ impl Shard {
         channel: ChannelId,
         data: Piece<'_>,
     ) -> Option<usize> {
-        if self.is_broken || self.closed.is_some() || now >= self.wake {
+        if self.has_other_work(now) {
             return None;
         }
         self.is_undrained = true;
@@ -303,7 +308,7 @@ impl Shard {
         channel: ChannelId,
         bytes_max: usize,
     ) -> Option<Result<Bytes>> {
-        if self.is_undrained || self.is_broken || self.closed.is_some() || now >= self.wake {
+        if self.is_undrained || self.has_other_work(now) {
             return None;
         }
         self.node.channel_receive(now, session, channel, bytes_max).transpose()

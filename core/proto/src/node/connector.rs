@@ -56,6 +56,11 @@ impl Connector {
         }
     }
 
+    /// Nothing is known yet of the addresses of this round.
+    fn begin_round(&mut self) {
+        (self.tried, self.all_denied, self.all_elsewhere) = (0, true, true);
+    }
+
     /// The session that it redials for.
     pub(super) fn session(&self) -> Option<SessionId> {
         self.session
@@ -142,10 +147,15 @@ impl Node {
     pub(super) fn on_dial_failed(&mut self, attempt: AttemptId, why: Error) {
         self.out.retain(|output| !matches!(output, Output::CancelDial { attempt: over } if *over == attempt));
         // Once its link is up, a dial cannot fail any more: the link can.
-        let is_up = |id: LinkId| self.links.get(&id).is_some_and(|link| link.attempt == Some(attempt));
-        if !self.pending.keys().any(is_up) {
+        if self.link_of(attempt).is_none() {
             self.attempt_failed(attempt, why);
         }
+    }
+
+    /// The link that a dial made, until that is attached.
+    fn link_of(&self, attempt: AttemptId) -> Option<LinkId> {
+        let is_its = |link: &LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
+        self.pending.keys().find(is_its)
     }
 
     /// A dial, or the link that came of it, ended before it was attached.
@@ -164,10 +174,8 @@ impl Node {
         if connector.session.is_none() && connector.all_denied {
             return self.give_up(id, why);
         }
-        connector.tried = 0;
-        connector.all_denied = true;
         connector.elsewhere = if connector.all_elsewhere { connector.elsewhere.saturating_add(1) } else { 0 };
-        connector.all_elsewhere = true;
+        connector.begin_round();
         connector.failures = connector.failures.saturating_add(1);
         if let Some(session) = connector.session.and_then(|session| self.sessions.get_mut(&session)) {
             // Another wish for the same session may know a better address.
@@ -219,9 +227,7 @@ impl Node {
 
     fn drop_attempt(&mut self, attempt: AttemptId) {
         self.attempts.remove(&attempt);
-        let is_its = |link: &LinkId| self.links.get(link).is_some_and(|link| link.attempt == Some(attempt));
-        let link = self.pending.keys().find(is_its);
-        match link {
+        match self.link_of(attempt) {
             Some(link) => self.hang_up(link, Error::new(Code::Cancelled, "the dial is not wanted any more")),
             None => self.out.push_back(Output::CancelDial { attempt }),
         }
@@ -278,9 +284,8 @@ impl Node {
     ) -> bool {
         let Some(connector) = self.connectors.get_mut(&id) else { return false };
         let role = attempt.and_then(|attempt| connector.flying.remove(&attempt));
-        connector.tried = 0;
-        connector.all_denied = true;
-        (connector.all_elsewhere, connector.elsewhere) = (true, 0);
+        connector.elsewhere = 0;
+        connector.begin_round();
         let sought = connector.session.is_none();
         connector.session = Some(session_id);
         if sought && let Some(session) = self.sessions.get_mut(&session_id) {

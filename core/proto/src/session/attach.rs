@@ -92,11 +92,11 @@ impl Session {
         mine: &Hello,
         peer: &Hello,
     ) {
-        let (ttl, beat) = super::liveness::agree(mine, peer);
-        self.liveness.renegotiate(ttl, beat, super::liveness::cap(mine, peer));
+        let terms = super::liveness::agree(mine, peer);
+        self.liveness.renegotiate(terms);
         // The peer answered what was said on this link then: as good as the echo of a beat (T2).
         // SESSION proves that HELLO was heard, not that the arbiter took over these terms; ATTACH proves it.
-        let adopted = if self.is_arbiter { ttl } else { std::time::Duration::ZERO };
+        let adopted = if self.is_arbiter { terms.ttl } else { std::time::Duration::ZERO };
         self.liveness.on_echo(joining.said_at, adopted);
         self.liveness.on_record(now);
         self.progress |= self.streams.apply_table(table);
@@ -104,7 +104,7 @@ impl Session {
         let mut link = Link::new(id, name, joining.dialled_here, role, now);
         link.allowance = joining.allowance;
         link.prelude = joining.prelude;
-        link.ttl = ttl;
+        link.ttl = terms.ttl;
         link.dead_untold = !self.dead.is_empty();
         self.links.insert(id, Box::new(link));
         self.links_total += 1;

@@ -18,27 +18,28 @@ pub(crate) struct Liveness {
     hold_from: Instant,
 }
 
-/// TTL and beat that follow from both HELLOs (T5): both ends compute the same.
-pub(crate) fn agree(mine: &Hello, peer: &Hello) -> (Duration, Duration) {
+/// What both HELLOs come to (T5): both ends compute the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) ttl: Duration,
+    pub(crate) beat: Duration,
+    /// The TTL that neither end goes beyond.
+    pub(crate) cap: Duration,
+}
+
+/// The terms of two ends.
+pub(crate) fn agree(mine: &Hello, peer: &Hello) -> Terms {
     // A beat that does not fit four times into the lower cap is shortened: nobody's ttl_max is ever exceeded.
-    let cap = cap_ms(mine, peer);
+    let cap = mine.ttl_max_ms.min(peer.ttl_max_ms).max(4 * BEAT_MS_MIN);
     let beat = mine.beat_ms.max(peer.beat_ms).min(cap / 4).max(BEAT_MS_MIN);
     let floor = mine.ttl_floor_ms.max(peer.ttl_floor_ms).max(beat.saturating_mul(4));
     let wanted = mine.ttl_ms.max(peer.ttl_ms).max(floor);
-    (Duration::from_millis(wanted.min(cap)), Duration::from_millis(beat))
-}
-
-/// The TTL that neither end goes beyond (T5).
-pub(crate) fn cap(mine: &Hello, peer: &Hello) -> Duration {
-    Duration::from_millis(cap_ms(mine, peer))
-}
-
-fn cap_ms(mine: &Hello, peer: &Hello) -> u64 {
-    mine.ttl_max_ms.min(peer.ttl_max_ms).max(4 * BEAT_MS_MIN)
+    let [ttl, beat, cap] = [wanted.min(cap), beat, cap].map(Duration::from_millis);
+    Terms { ttl, beat, cap }
 }
 
 impl Liveness {
-    pub(crate) fn new(now: Instant, ttl: Duration, beat: Duration, cap: Duration) -> Liveness {
+    pub(crate) fn new(now: Instant, Terms { ttl, beat, cap }: Terms) -> Liveness {
         Liveness { ttl, beat, cap, lease_ttl: ttl, lease_from: now, hold_from: now }
     }
 
@@ -54,7 +55,7 @@ impl Liveness {
     }
 
     /// A new link brought new terms: a TTL may rise and never falls within a session.
-    pub(crate) fn renegotiate(&mut self, ttl: Duration, beat: Duration, cap: Duration) {
+    pub(crate) fn renegotiate(&mut self, Terms { ttl, beat, cap }: Terms) {
         self.cap = cap;
         self.ttl = self.ttl.max(ttl);
         self.beat = self.beat.max(beat).min(self.ttl / 4);
@@ -95,7 +96,8 @@ mod tests {
     #[test]
     fn without_a_sign_of_life_the_lease_ends_before_the_hold_for_clocks_within_ten_per_cent() {
         let sent = Instant(1_000_000_000_000);
-        let mut live = Liveness::new(sent, Duration::from_secs(10), Duration::from_secs(1), Duration::MAX);
+        let [ttl, beat] = [10, 1].map(Duration::from_secs);
+        let mut live = Liveness::new(sent, Terms { ttl, beat, cap: Duration::MAX });
         live.on_echo(sent, live.ttl);
         live.on_record(sent);
         let owner_true = live.lease_end().since(sent).as_secs_f64() / 0.9;

@@ -20,7 +20,6 @@ mod transmit;
 mod values;
 
 pub(crate) use attach::{Claim, Joining, proof};
-pub(crate) use liveness::{agree, cap};
 
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, ConnectorId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid};
@@ -34,7 +33,7 @@ use bytes::Bytes;
 use calls::Calls;
 use closing::Closing;
 use link::{Link, Pace, Suspicion};
-use liveness::Liveness;
+use liveness::{Liveness, agree};
 use owned::Owned;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -124,7 +123,6 @@ pub(crate) struct Birth<'a> {
 
 impl Session {
     pub(crate) fn new(now: Instant, birth: Birth<'_>) -> Session {
-        let (ttl, beat) = agree(birth.mine, birth.peer);
         let canary = if cfg!(feature = "canary") { birth.options.canary } else { None };
         let mut streams = Streams::new(birth.is_arbiter, birth.mine.limits, birth.peer.limits);
         streams.one_window = canary == Some(Canary::SessionWideWindow);
@@ -146,7 +144,7 @@ impl Session {
             forgotten: false,
             links: Sorted::default(),
             links_total: 0,
-            liveness: Liveness::new(now, ttl, beat, cap(birth.mine, birth.peer)),
+            liveness: Liveness::new(now, agree(birth.mine, birth.peer)),
             objects: Objects::new(birth.options.grace, canary == Some(Canary::DestroyAtGraceEnd)),
             bytes_sent: 0,
             peer_drains: false,
