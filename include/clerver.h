@@ -500,8 +500,10 @@ typedef struct clv_event {
     clv_buffer *data;
     /* For people, or a name; cut to fit. */
     char text[512];
-    /* The other host or node. */
+    /* The other host, node or address. */
     char peer[112];
+    /* A number of bytes. */
+    uint64_t bytes;
 } clv_event;
 
 /* The queue was full: number older events were dropped before this one. */
@@ -520,7 +522,11 @@ typedef struct clv_event {
 #define CLV_EVENT_PINNED 7
 /* Node: this host's own id was used from another machine, at the address text: the key was copied. */
 #define CLV_EVENT_OWN_ID_ELSEWHERE 8
-/* Node and session: the state went from state_before to state; text says why. */
+/*
+ * Node and session: the state went from state_before to state; text says why. Of a session also: bytes are
+ * kept here, to be sent or to be read, and number is how many milliseconds a suspended one waits for its peer,
+ * else -1.
+ */
 #define CLV_EVENT_STATE 9
 /* Node: a notice for people, in text. */
 #define CLV_EVENT_NOTICE 10
@@ -537,7 +543,7 @@ typedef struct clv_event {
 #define CLV_EVENT_LOST 20
 /* Session: it ended in good order. */
 #define CLV_EVENT_CLOSED 21
-/* Session: a connection joined it. */
+/* Session: a connection with peer, an address, joined it. */
 #define CLV_EVENT_LINK_ATTACHED 22
 /* Session: a connection left it, with status and text. */
 #define CLV_EVENT_LINK_ENDED 23
@@ -559,6 +565,20 @@ typedef struct clv_event {
 #define CLV_EVENT_OBJECT_REVIVED 31
 /* Session: the grace is over and the object object still waits for a handler. */
 #define CLV_EVENT_OBJECT_STUCK 32
+/*
+ * Session: the peer can be reached at number addresses, which text lists as far as it has room, and at none that
+ * it announced before. See clv_session_addresses.
+ */
+#define CLV_EVENT_PEER_ADDRESSES 33
+/*
+ * Session: this end connects anew, to the address text first or (empty) to any other; number is the
+ * clv_move_cause. CLV_EVENT_LINK_ATTACHED or CLV_EVENT_MOVE_FAILED follows.
+ */
+#define CLV_EVENT_MOVE_BEGAN 34
+/* Session: nobody answered where it could move to, with status and text. It stays where it is. */
+#define CLV_EVENT_MOVE_FAILED 35
+/* Session: the peer moves it to another connection; number is the clv_move_cause. */
+#define CLV_EVENT_PEER_MOVES 36
 
 /* ---- Nodes ----------------------------------------------------------------------------------------------------- */
 
@@ -571,14 +591,24 @@ typedef struct clv_event {
 typedef struct clv_connect_options {
     /* sizeof(clv_connect_options): begin with CLV_CONNECT_OPTIONS_INIT. */
     size_t struct_size;
-    /* Addresses of one node, tried in order; 1 to 64. */
+    /*
+     * Addresses of one node, in the order in which they are tried; 1 to 64. Those that the peer announces are tried
+     * after them.
+     */
     const char *const *addresses;
     /* How many there are. */
     size_t addresses_count;
     /* Not 0: accept a session with another node at these addresses when the first is gone. */
     int32_t any_node;
-    /* Further connections for bulk channels beside the primary one, 0 to 8. */
+    /* Further connections for bulk channels beside the primary one, 0 to 8, on ways of their own if there are any. */
     int32_t bulk_links;
+    /*
+     * Connections that are kept ready, 0 to 4, on ways of their own if there are any: when the primary one fails,
+     * such a one goes on at once.
+     */
+    int32_t standby_links;
+    /* Not 0: all addresses are tried at once, and the fastest is taken. */
+    int32_t race;
 } clv_connect_options;
 
 /*
@@ -806,6 +836,89 @@ clv_status clv_session_close(clv_session session, int64_t timeout_ms);
  * Any thread; does not block. Errors: CLV_E_STATE the session is not over; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_session_loss(clv_session session, clv_loss *out, clv_channel_visit each, void *user);
+
+/* ---- Addresses and moves --------------------------------------------------------------------------------------- */
+
+/* Who named an address, one of CLV_ADDRESS_... */
+typedef int32_t clv_address_origin;
+
+/* One address of a node. Valid until the function that sees it returns. */
+typedef struct clv_address {
+    /* sizeof(clv_address), set by the library. */
+    size_t struct_size;
+    /* "host:port", or as the program gave it. */
+    const char *address;
+    /* Who named it. */
+    clv_address_origin origin;
+    /* Not 0: a connection of the session uses it. */
+    int32_t in_use;
+    /* Not 0: it was tried and failed since the session had a connection last. */
+    int32_t failed;
+    /* Always 0. */
+    int32_t reserved;
+} clv_address;
+
+/* Sees one address; it is valid until it returns. */
+typedef void (*clv_address_visit)(void *user, const clv_address *address);
+
+/* Why a session moves, one of CLV_MOVE_... */
+typedef int32_t clv_move_cause;
+
+/* This node: it can be reached there. */
+#define CLV_ADDRESS_OWN 1
+/* The program, with a connect. */
+#define CLV_ADDRESS_GIVEN 2
+/* The peer announced it. */
+#define CLV_ADDRESS_ANNOUNCED 3
+/* A program wanted it: clv_session_roam. */
+#define CLV_MOVE_ASKED 1
+/* The other end asked for it: clv_session_goto. */
+#define CLV_MOVE_GOTO 2
+/* The path is congested, and another one is not. */
+#define CLV_MOVE_CONGESTION 3
+
+/*
+ * Tells the peers where the node can be reached, from now on and instead of what the library finds out itself: the
+ * addresses at which it listens, on each interface that is up. Behind a port forwarding that is the only way.
+ *
+ * addresses are count texts "host:port", at most 64, none for 0; NULL lets the library find out again. Any
+ * thread; does not block. Errors: CLV_E_ARG, and then nothing changes; CLV_E_HANDLE; CLV_E_CLOSED; CLV_E_FORKED.
+ */
+clv_status clv_node_announce(clv_node node, const char *const *addresses, size_t count);
+
+/*
+ * Shows each every address that the node announces, on this thread. Any thread; does not block. Errors:
+ * CLV_E_ARG; CLV_E_HANDLE; CLV_E_CLOSED; CLV_E_FORKED.
+ */
+clv_status clv_node_addresses(clv_node node, clv_address_visit each, void *user);
+
+/*
+ * Shows each every address of the session's peer, on this thread: those that were given with a connect, then those
+ * that the peer announced. When connections fail, they are dialled in this order, beginning with the one that was
+ * reached last.
+ *
+ * Any thread; does not block. Errors: CLV_E_ARG; CLV_E_HANDLE, also when it is over and forgotten.
+ */
+clv_status clv_session_addresses(clv_session session, clv_address_visit each, void *user);
+
+/*
+ * Moves the session to another connection: to address of the peer first, or (NULL) to any that no connection uses.
+ * If nobody answers there, the next one is taken. The old connection goes when the new one is proven; nothing is
+ * lost by it, and nothing waits for it.
+ *
+ * Any thread; does not block: CLV_EVENT_MOVE_BEGAN and then CLV_EVENT_LINK_ATTACHED or CLV_EVENT_MOVE_FAILED of the
+ * session tell how it went. Errors: CLV_E_STATE this end knows no address of the peer; CLV_E_ARG; CLV_E_LOST,
+ * CLV_E_CLOSED; CLV_E_HANDLE.
+ */
+clv_status clv_session_roam(clv_session session, const char *address);
+
+/*
+ * Asks the peer, whose part it is to connect, to move the session to address of this node first, or (NULL) to any
+ * other that it knows. If nobody answers there it takes the next one.
+ *
+ * Any thread; does not block. Errors: CLV_E_ARG; CLV_E_AGAIN no room now; CLV_E_LOST, CLV_E_CLOSED; CLV_E_HANDLE.
+ */
+clv_status clv_session_goto(clv_session session, const char *address);
 
 /* ---- Channels -------------------------------------------------------------------------------------------------- */
 

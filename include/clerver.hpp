@@ -650,6 +650,50 @@ inline Leftovers leftovers_of(const clv_leftovers &raw)
 
 } // namespace detail
 
+/* Why a session moves: the number of EventKind::move_began and peer_moves. */
+enum class MoveCause : std::int32_t {
+    /* A program wanted it: Session::roam. */
+    asked = CLV_MOVE_ASKED,
+    /* The other end asked for it: Session::go_to. */
+    go_to = CLV_MOVE_GOTO,
+    /* The path is congested, and another one is not. */
+    congestion = CLV_MOVE_CONGESTION
+};
+
+/* Who named an address. */
+enum class AddressOrigin : std::int32_t {
+    /* This node: it can be reached there. */
+    own = CLV_ADDRESS_OWN,
+    /* The program, with a connect. */
+    given = CLV_ADDRESS_GIVEN,
+    /* The peer announced it. */
+    announced = CLV_ADDRESS_ANNOUNCED
+};
+
+/* One address of a node. */
+struct Address {
+    std::string address;
+    AddressOrigin origin = AddressOrigin::own;
+    /* A connection of the session uses it. */
+    bool in_use = false;
+    /* It was tried and failed since the session had a connection last. */
+    bool failed = false;
+};
+
+namespace detail {
+
+inline void add_address(void *user, const clv_address *raw)
+{
+    Address address;
+    address.address = raw->address;
+    address.origin = static_cast<AddressOrigin>(raw->origin);
+    address.in_use = raw->in_use != 0;
+    address.failed = raw->failed != 0;
+    static_cast<std::vector<Address> *>(user)->push_back(address);
+}
+
+} // namespace detail
+
 /* ---- Events ---------------------------------------------------------------------------------------------------- */
 
 /* What happened; see CLV_EVENT_... for what the members of Event then mean. Skip numbers that you do not know. */
@@ -681,7 +725,11 @@ enum class EventKind : std::int32_t {
     object_ended = CLV_EVENT_OBJECT_ENDED,
     object_updated = CLV_EVENT_OBJECT_UPDATED,
     object_revived = CLV_EVENT_OBJECT_REVIVED,
-    object_stuck = CLV_EVENT_OBJECT_STUCK
+    object_stuck = CLV_EVENT_OBJECT_STUCK,
+    peer_addresses = CLV_EVENT_PEER_ADDRESSES,
+    move_began = CLV_EVENT_MOVE_BEGAN,
+    move_failed = CLV_EVENT_MOVE_FAILED,
+    peer_moves = CLV_EVENT_PEER_MOVES
 };
 
 /* An event; false when there is none. Which members mean something stands at its kind in clerver.h. */
@@ -704,8 +752,10 @@ struct Event {
     Buffer data;
     /* For people, or a name. */
     std::string text;
-    /* The other host or node. */
+    /* The other host, node or address. */
     std::string peer;
+    /* A number of bytes. */
+    std::uint64_t bytes = 0;
 
     explicit operator bool() const noexcept { return kind != EventKind::none; }
 };
@@ -730,6 +780,7 @@ template <typename Next> Event next_event(Next next, std::error_code &ec)
     event.state_before = static_cast<State>(raw.state_before);
     event.text = raw.text;
     event.peer = raw.peer;
+    event.bytes = raw.bytes;
     return event;
 }
 
@@ -1322,6 +1373,44 @@ public:
 
     void watch(std::uint64_t token) const { detail::check(clv_session_watch(raw(), token)); }
 
+    /* Where the peer can be reached: what connects gave, then what it announced. */
+    std::vector<Address> addresses(std::error_code &ec) const
+    {
+        std::vector<Address> found;
+        ec = detail::code_of(clv_session_addresses(raw(), detail::add_address, &found));
+        return found;
+    }
+
+    std::vector<Address> addresses() const
+    {
+        return detail::or_throw([&](std::error_code &ec) { return addresses(ec); });
+    }
+
+    /*
+     * Moves the session to another connection: to this address of the peer first, or (empty) to any that no connection
+     * uses. Does not wait: EventKind::move_began and then link_attached or move_failed tell how it went.
+     */
+    void roam(const std::string &address, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_session_roam(raw(), address.empty() ? nullptr : address.c_str()));
+    }
+
+    void roam(const std::string &address = std::string()) const
+    {
+        detail::check(clv_session_roam(raw(), address.empty() ? nullptr : address.c_str()));
+    }
+
+    /* Asks the peer, which connects, to move the session to this address of ours first, or (empty) to any other. */
+    void go_to(const std::string &address, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_session_goto(raw(), address.empty() ? nullptr : address.c_str()));
+    }
+
+    void go_to(const std::string &address = std::string()) const
+    {
+        detail::check(clv_session_goto(raw(), address.empty() ? nullptr : address.c_str()));
+    }
+
     /* Waits until the peer holds everything that was written here so far. */
     void drain(Wait wait, std::error_code &ec) const noexcept
     {
@@ -1756,12 +1845,16 @@ enum class LogLevel : std::int32_t {
 
 /* Where and how to connect. */
 struct ConnectOptions {
-    /* Addresses of one node, tried in order; 1 to 64. */
+    /* Addresses of one node, in the order in which they are tried; 1 to 64. */
     std::vector<std::string> addresses;
     /* Accept a session with another node at these addresses when the first is gone. */
     bool any_node = false;
     /* Further connections for bulk channels beside the primary one, 0 to 8. */
     int bulk_links = 0;
+    /* Connections that are kept ready, 0 to 4: when the primary one fails, such a one goes on at once. */
+    int standby_links = 0;
+    /* All addresses are tried at once, and the fastest is taken. */
+    bool race = false;
 };
 
 namespace detail {
@@ -1869,6 +1962,42 @@ public:
         return detail::or_throw([&](std::error_code &ec) { return connect(address, wait, ec); });
     }
 
+    /*
+     * Tells the peers where the node can be reached, instead of what the library finds out itself; announce_found lets
+     * it find out again.
+     */
+    void announce(const std::vector<std::string> &list, std::error_code &ec) const
+    {
+        /* One more, for an empty list has a place too. */
+        std::vector<const char *> addresses;
+        for (const std::string &address : list)
+            addresses.push_back(address.c_str());
+        addresses.push_back("");
+        ec = detail::code_of(clv_node_announce(raw(), addresses.data(), list.size()));
+    }
+
+    void announce(const std::vector<std::string> &list) const
+    {
+        std::error_code ec;
+        announce(list, ec);
+        detail::check(ec);
+    }
+
+    void announce_found() const { detail::check(clv_node_announce(raw(), nullptr, 0)); }
+
+    /* Where the node tells its peers that it can be reached. */
+    std::vector<Address> addresses(std::error_code &ec) const
+    {
+        std::vector<Address> found;
+        ec = detail::code_of(clv_node_addresses(raw(), detail::add_address, &found));
+        return found;
+    }
+
+    std::vector<Address> addresses() const
+    {
+        return detail::or_throw([&](std::error_code &ec) { return addresses(ec); });
+    }
+
     /* With several addresses of one node, and options. Errors also: mismatch. */
     Session connect(const ConnectOptions &options, Wait wait, std::error_code &ec) const
     {
@@ -1880,6 +2009,8 @@ public:
         raw_options.addresses_count = addresses.size();
         raw_options.any_node = options.any_node ? 1 : 0;
         raw_options.bulk_links = options.bulk_links;
+        raw_options.standby_links = options.standby_links;
+        raw_options.race = options.race ? 1 : 0;
         clv_session session = clv_session();
         ec = detail::code_of(clv_connect_with(raw(), &raw_options, wait.timeout_ms(), &session));
         return Session(session);

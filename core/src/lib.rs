@@ -29,7 +29,8 @@ pub use engine::process_mark;
 pub use clerver_proto::error::{Class, Code, Error, Result};
 pub use clerver_proto::id::{ChannelId, HostId, NodeId, ObjectId, SessionId, Sid};
 pub use clerver_proto::node::{
-    ChannelOptions, ChannelReport, Counters, LossReport, Outcome, SessionInfo, SessionState,
+    AddressOrigin, ChannelOptions, ChannelReport, Counters, LossReport, MoveCause, Outcome, PeerAddress,
+    SessionInfo, SessionState,
 };
 pub use clerver_proto::object::{ObjectInfo, ObjectState, TaskRecord};
 pub use options::Options;

@@ -49,7 +49,8 @@ fn relay(target: String, budget: u64) -> String {
 
 #[test]
 fn a_session_survives_a_cut_every_300_kb() {
-    let pair = Pair::new();
+    // Or the client would find the way around the relay.
+    let pair = Pair::with(|options| options.announce(false), |options| options);
     let address = relay(pair.address.clone(), 300_000);
     pair.server
         .serve("len", ServiceOptions::default(), |call: &CallContext| {
@@ -83,7 +84,7 @@ fn a_session_survives_a_cut_every_300_kb() {
 
 #[test]
 fn a_peer_that_is_gone_is_lost_within_its_ttl_and_says_what_is_missing() {
-    let pair = Pair::with(|options| options.ttl_ms(1000), |options| options.ttl_ms(1000));
+    let pair = Pair::with(|options| options.ttl_ms(1000).announce(false), |options| options.ttl_ms(1000));
     // The relay passes the handshake and some messages, then nothing ever again.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = pair.address.clone();

@@ -1,5 +1,6 @@
 //! Events of nodes and sessions.
 
+use crate::address::cause_number;
 use crate::boundary::status_of;
 use crate::buffer::{clv_buffer, held};
 use crate::raw::{Versioned, fixed};
@@ -29,7 +30,9 @@ pub const CLV_EVENT_REFUSED: clv_event_kind = 6;
 pub const CLV_EVENT_PINNED: clv_event_kind = 7;
 /// Node: this host's own id was used from another machine, at the address `text`: the key was copied.
 pub const CLV_EVENT_OWN_ID_ELSEWHERE: clv_event_kind = 8;
-/// Node and session: the state went from `state_before` to `state`; `text` says why.
+/// Node and session: the state went from `state_before` to `state`; `text` says why. Of a session also: `bytes` are
+/// kept here, to be sent or to be read, and `number` is how many milliseconds a suspended one waits for its peer,
+/// else -1.
 pub const CLV_EVENT_STATE: clv_event_kind = 9;
 /// Node: a notice for people, in `text`.
 pub const CLV_EVENT_NOTICE: clv_event_kind = 10;
@@ -44,7 +47,7 @@ pub const CLV_EVENT_SESSION_READY: clv_event_kind = 13;
 pub const CLV_EVENT_LOST: clv_event_kind = 20;
 /// Session: it ended in good order.
 pub const CLV_EVENT_CLOSED: clv_event_kind = 21;
-/// Session: a connection joined it.
+/// Session: a connection with `peer`, an address, joined it.
 pub const CLV_EVENT_LINK_ATTACHED: clv_event_kind = 22;
 /// Session: a connection left it, with `status` and `text`.
 pub const CLV_EVENT_LINK_ENDED: clv_event_kind = 23;
@@ -66,6 +69,16 @@ pub const CLV_EVENT_OBJECT_UPDATED: clv_event_kind = 30;
 pub const CLV_EVENT_OBJECT_REVIVED: clv_event_kind = 31;
 /// Session: the grace is over and the object `object` still waits for a handler.
 pub const CLV_EVENT_OBJECT_STUCK: clv_event_kind = 32;
+/// Session: the peer can be reached at `number` addresses, which `text` lists as far as it has room, and at none that
+/// it announced before. See `clv_session_addresses`.
+pub const CLV_EVENT_PEER_ADDRESSES: clv_event_kind = 33;
+/// Session: this end connects anew, to the address `text` first or (empty) to any other; `number` is the
+/// clv_move_cause. CLV_EVENT_LINK_ATTACHED or CLV_EVENT_MOVE_FAILED follows.
+pub const CLV_EVENT_MOVE_BEGAN: clv_event_kind = 34;
+/// Session: nobody answered where it could move to, with `status` and `text`. It stays where it is.
+pub const CLV_EVENT_MOVE_FAILED: clv_event_kind = 35;
+/// Session: the peer moves it to another connection; `number` is the clv_move_cause.
+pub const CLV_EVENT_PEER_MOVES: clv_event_kind = 36;
 
 /// An event. Which members mean something stands at its kind; the others are 0 or "".
 #[repr(C)]
@@ -93,8 +106,10 @@ pub struct clv_event {
     pub data: *mut clv_buffer,
     /// For people, or a name; cut to fit.
     pub text: [c_char; 512],
-    /// The other host or node.
+    /// The other host, node or address.
     pub peer: [c_char; 112],
+    /// A number of bytes.
+    pub bytes: u64,
 }
 
 // SAFETY: numbers and a pointer, the size first.
@@ -115,6 +130,7 @@ impl clv_event {
             data: ptr::null_mut(),
             text: [0; 512],
             peer: [0; 112],
+            bytes: 0,
         }
     }
 
@@ -189,15 +205,28 @@ impl From<SessionEvent> for clv_event {
         let of = clv_event::of;
         match event {
             SessionEvent::Dropped(count) => of(CLV_EVENT_DROPPED).number(count),
-            SessionEvent::State { from, to, why } => of(CLV_EVENT_STATE).states(from, to).text(&why),
+            SessionEvent::State { from, to, why, buffered_bytes, left } => {
+                let left_ms = left.map_or(-1, |left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+                let event = of(CLV_EVENT_STATE).states(from, to).text(&why).number(left_ms);
+                clv_event { bytes: buffered_bytes, ..event }
+            }
             SessionEvent::Lost(report) => of(CLV_EVENT_LOST).why(&report.cause),
             SessionEvent::Closed(report) => of(CLV_EVENT_CLOSED).why(&report.cause),
-            SessionEvent::LinkAttached { name, .. } => {
-                of(CLV_EVENT_LINK_ATTACHED).text(&format!("link {name}"))
+            SessionEvent::LinkAttached { name, role, address } => {
+                of(CLV_EVENT_LINK_ATTACHED).text(&format!("link {name}, {role:?}")).peer(address)
             }
             SessionEvent::LinkEnded { why, .. } => of(CLV_EVENT_LINK_ENDED).why(&why),
             SessionEvent::Skew { milliseconds } => of(CLV_EVENT_SKEW).number(milliseconds),
             SessionEvent::PeerDrains => of(CLV_EVENT_PEER_DRAINS),
+            SessionEvent::PeerAddresses(addresses) => {
+                of(CLV_EVENT_PEER_ADDRESSES).number(addresses.len() as u64).text(&addresses.join(", "))
+            }
+            SessionEvent::MoveBegan { to, cause } => {
+                let event = of(CLV_EVENT_MOVE_BEGAN).number(cause_number(cause));
+                event.text(to.as_deref().unwrap_or(""))
+            }
+            SessionEvent::MoveFailed { why } => of(CLV_EVENT_MOVE_FAILED).why(&why),
+            SessionEvent::PeerMoves { cause } => of(CLV_EVENT_PEER_MOVES).number(cause_number(cause)),
             SessionEvent::Opened(channel) => of(CLV_EVENT_CHANNEL_OPENED).number(channel.0),
             SessionEvent::Openable => of(CLV_EVENT_OPENABLE),
             SessionEvent::ObjectAttached { object, kind } => {

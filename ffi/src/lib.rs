@@ -8,6 +8,7 @@
 //! user code runs while a lock of this crate is held.
 #![allow(non_camel_case_types, reason = "the names are those of the C header")]
 
+pub mod address;
 mod boundary;
 pub mod buffer;
 pub mod call;

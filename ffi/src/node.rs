@@ -168,14 +168,20 @@ pub unsafe extern "C" fn clv_node_listen(
 pub struct clv_connect_options {
     /// sizeof(clv_connect_options): begin with CLV_CONNECT_OPTIONS_INIT.
     pub struct_size: usize,
-    /// Addresses of one node, tried in order; 1 to 64.
+    /// Addresses of one node, in the order in which they are tried; 1 to 64. Those that the peer announces are tried
+    /// after them.
     pub addresses: *const *const c_char,
     /// How many there are.
     pub addresses_count: usize,
     /// Not 0: accept a session with another node at these addresses when the first is gone.
     pub any_node: i32,
-    /// Further connections for bulk channels beside the primary one, 0 to 8.
+    /// Further connections for bulk channels beside the primary one, 0 to 8, on ways of their own if there are any.
     pub bulk_links: i32,
+    /// Connections that are kept ready, 0 to 4, on ways of their own if there are any: when the primary one fails,
+    /// such a one goes on at once.
+    pub standby_links: i32,
+    /// Not 0: all addresses are tried at once, and the fastest is taken.
+    pub race: i32,
 }
 
 // SAFETY: numbers and a pointer, the size first.
@@ -235,6 +241,8 @@ unsafe fn connect_options(options: *const clv_connect_options) -> Result<Connect
         addresses_count: 0,
         any_node: 0,
         bulk_links: 0,
+        standby_links: 0,
+        race: 0,
     };
     // SAFETY: the caller's part.
     let options = unsafe { raw::read_sized(options, default, "options") }?;
@@ -248,7 +256,9 @@ unsafe fn connect_options(options: *const clv_connect_options) -> Result<Connect
         addresses.push(address.to_owned());
     }
     let bulk_links = raw::level(options.bulk_links, "options.bulk_links")?;
-    Ok(ConnectOptions { addresses, any_node: options.any_node != 0, bulk_links })
+    let standby_links = raw::level(options.standby_links, "options.standby_links")?;
+    let (any_node, race) = (options.any_node != 0, options.race != 0);
+    Ok(ConnectOptions { addresses, race, any_node, bulk_links, standby_links })
 }
 
 /// Takes the next session that a peer made with this node. Its calls are served whether it is taken or not.

@@ -148,6 +148,7 @@ programs! {
     loops: [C, CPP, ASAN];
     many: [C, BUILT_AS_CPP];
     memory: [C, BUILT_AS_CPP];
+    moves: [C, CPP, ASAN];
     objects: [C, CPP, ASAN];
     threads: [C, CPP, ASAN];
 }

@@ -55,6 +55,13 @@ static inline void never_sees_object(void *user, const clv_object_info *info)
     CHECK(!"a list of no session");
 }
 
+static inline void never_sees_address(void *user, const clv_address *address)
+{
+    (void)user;
+    (void)address;
+    CHECK(!"a table of no node or session");
+}
+
 static inline void never_sees_line(void *user, const char *line)
 {
     (void)user;
@@ -128,6 +135,8 @@ static inline void refuse_node(clv_node node, clv_status wanted)
     STATUS(clv_node_run_once(node, 0), wanted);
     STATUS(clv_node_counters(node, &counters), wanted);
     STATUS(clv_node_reload_trust(node), wanted);
+    STATUS(clv_node_announce(node, addresses, 1), wanted);
+    STATUS(clv_node_addresses(node, never_sees_address, NULL), wanted);
     STATUS(clv_unserve(node, "echo"), wanted);
     STATUS(clv_node_close(node, 0, &leftovers), wanted);
     refuse_callbacks(node, wanted);
@@ -186,6 +195,9 @@ static inline void refuse_session(clv_session session, clv_status wanted)
     STATUS(clv_session_next_event(session, -1, &event), wanted);
     STATUS(clv_session_watch(session, 7), wanted);
     STATUS(clv_session_drain(session, -1), wanted);
+    STATUS(clv_session_addresses(session, never_sees_address, NULL), wanted);
+    STATUS(clv_session_roam(session, NULL), wanted);
+    STATUS(clv_session_goto(session, "127.0.0.1:1"), wanted);
     STATUS(clv_session_loss(session, &loss, never_sees_channel, NULL), wanted);
     STATUS(clv_channel_open(session, "name", NULL, -1, &channel), wanted);
     STATUS(clv_channel_accept(session, -1, &channel), wanted);

@@ -23,6 +23,8 @@ missing() {
         have git || echo "apt git"
         have g++ || echo "apt g++"
         have valgrind || echo "apt valgrind"
+        # The tests with hosts of their own.
+        { have ip && have tc; } || echo "apt iproute2"
     fi
     if [ -z "${OPENSSL_DIR:-}${OPENSSL_LIB_DIR:-}" ]; then
         have pkg-config || echo "apt pkg-config"

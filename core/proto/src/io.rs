@@ -27,6 +27,8 @@ pub struct LinkInfo {
     pub peer: HostId,
     /// 32 bytes that only the two ends of this link know (RFC 8446 section 7.5).
     pub exporter: [u8; 32],
+    /// Where the dial ended, as `host:port`, if that is not what was dialled (a name was).
+    pub place: Option<Arc<str>>,
     /// The peer's address belongs to this machine; only then is our own host id trusted without an entry
     /// (3.5b).
     pub peer_is_local: bool,
@@ -75,6 +77,14 @@ pub enum Input {
         /// Which.
         attempt: AttemptId,
     },
+    /// The link may be silent from now on: its local address or interface is gone. What it carried goes elsewhere at
+    /// once; it lives on if something comes all the same.
+    LinkDoubted {
+        /// Which.
+        link: LinkId,
+    },
+    /// This machine has other addresses or interfaces than before: whoever waits to dial again does it now.
+    NetworkChanged,
     /// A dial ended without a link.
     DialFailed {
         /// Which.
@@ -288,6 +298,72 @@ pub struct CallRequest {
     pub level: u8,
 }
 
+/// Why a session moves to another link although it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MoveCause {
+    /// The application wanted it.
+    Asked,
+    /// The peer asked for it (R5).
+    GoTo,
+    /// Its path is congested, and another one is not (R4).
+    Congestion,
+}
+
+impl MoveCause {
+    /// Its number on the wire.
+    pub(crate) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The cause with this number; one that a later version made is none of our business.
+    pub(crate) fn from_number(number: u8) -> MoveCause {
+        [MoveCause::Asked, MoveCause::GoTo, MoveCause::Congestion]
+            .into_iter()
+            .find(|cause| cause.number() == number)
+            .unwrap_or(MoveCause::Asked)
+    }
+
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            MoveCause::Asked => "the application wants it",
+            MoveCause::GoTo => "the peer asked for it",
+            MoveCause::Congestion => "the path is congested",
+        }
+    }
+}
+
+/// Who named an address of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AddressOrigin {
+    /// The application, with a connect: a static address (R1).
+    Given,
+    /// The peer: a dynamic address (R2).
+    Announced,
+}
+
+/// One address of the peer of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// `host:port`, or as the application gave it.
+    pub address: Arc<str>,
+    /// Who named it.
+    pub origin: AddressOrigin,
+    /// A dial of it failed in the round that goes on.
+    pub has_failed: bool,
+    /// A link that was dialled there is attached.
+    pub is_in_use: bool,
+}
+
+/// An address at which this node can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnAddress {
+    /// `host:port`.
+    pub address: Arc<str>,
+    /// Only peers on this machine can use it, such as a loopback address.
+    pub is_local: bool,
+}
+
 /// Something about one session.
 #[derive(Debug, Clone)]
 pub enum SessionEvent {
@@ -299,6 +375,10 @@ pub enum SessionEvent {
         to: SessionState,
         /// Why.
         why: String,
+        /// Bytes that are kept here, to be sent or to be read.
+        buffered: u64,
+        /// When a suspended session is lost if no contact comes back.
+        deadline: Option<Instant>,
     },
     /// Continuity is broken; the only event after which data may be missing.
     Lost(Box<LossReport>),
@@ -312,11 +392,15 @@ pub enum SessionEvent {
         link: LinkId,
         /// What it carries.
         role: Role,
+        /// The address that was dialled for it; `None` at the end that accepted it.
+        address: Option<Arc<str>>,
     },
     /// A link left the session.
     LinkEnded {
         /// Its name at both ends.
         name: LinkName,
+        /// The engine's link.
+        link: LinkId,
         /// Why.
         why: Error,
     },
@@ -327,6 +411,25 @@ pub enum SessionEvent {
     },
     /// The peer drains: no new channels and calls.
     PeerDrains,
+    /// The peer can be reached at these addresses, and at no others that it announced before (R2).
+    PeerAddresses(Arc<[Arc<str>]>),
+    /// This end dials a link that shall take the place of the one that carries: `LinkAttached` or `MoveFailed` follows.
+    MoveBegan {
+        /// Where it goes first; `None` is anywhere else.
+        to: Option<Arc<str>>,
+        /// Why.
+        cause: MoveCause,
+    },
+    /// No address answered that the session could move to. It stays where it is.
+    MoveFailed {
+        /// The last failure.
+        why: Error,
+    },
+    /// The peer moves the session to another link.
+    PeerMoves {
+        /// Why.
+        cause: MoveCause,
+    },
     /// The peer opened a channel; take it with `channel_accept`.
     Opened(ChannelId),
     /// There is something to take, an end, or an error. Said again only after it was taken to the end.

@@ -1,6 +1,7 @@
 //! The sans-IO heart of Clerver: wire format and state machines.
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod channel;
 pub mod crypto;
 pub mod error;

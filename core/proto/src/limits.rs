@@ -72,10 +72,12 @@ pub const LEASE_PERCENT: u32 = 80;
 /// What each session adds to the TTL floor that a node announces: within a lease, 80 per cent of that, all must attach
 /// again. A handshake takes a core about 0.7 ms at each end, and both ends may share one.
 pub const TTL_FLOOR_PER_SESSION: Duration = Duration::from_millis(4);
-/// Longest redial delay, and first step of its doubling.
+/// Longest redial delay, and first step of its doubling, unless the node says otherwise.
 pub const REDIAL_MAX: Duration = Duration::from_secs(30);
 /// See [`REDIAL_MAX`].
 pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
+/// A link that was well for a beat is redialled within this time at first.
+pub const REDIAL_SOON: Duration = Duration::from_millis(4);
 /// Objects of one session.
 pub const OBJECTS_MAX: usize = 65_536;
 /// What this end itself may have waiting on channel 0; beyond, new objects are refused with `AGAIN`.
@@ -86,8 +88,12 @@ pub const HISTORY_MAX: usize = 256;
 pub const OBJECT_DATA_BYTES_MAX: usize = 16 * 1024;
 /// Sessions of one node, live or ending.
 pub const SESSIONS_MAX: usize = 1_000_000;
-/// Addresses of one connector.
+/// Addresses of one connector, and addresses that a node announces.
 pub const ADDRESSES_MAX: usize = 64;
+/// Bulk links that a connector keeps.
+pub const BULK_LINKS_MAX: u8 = 8;
+/// Standby links that a connector keeps.
+pub const STANDBY_LINKS_MAX: u8 = 4;
 /// Services, and object kinds, of one node.
 pub const SERVICES_MAX: usize = 4096;
 

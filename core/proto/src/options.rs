@@ -2,7 +2,9 @@
 
 use crate::error::{Code, Error, Result};
 use crate::id::HostId;
-use crate::limits::{ADDRESSES_MAX, SessionLimits, TEXT_BYTES_MAX};
+use crate::limits::{
+    ADDRESSES_MAX, BULK_LINKS_MAX, REDIAL_FIRST, REDIAL_MAX, STANDBY_LINKS_MAX, SessionLimits, TEXT_BYTES_MAX,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -73,6 +75,10 @@ pub struct NodeOptions {
     pub limits: SessionLimits,
     /// The node expects to come and go.
     pub volatile: bool,
+    /// When and how often a session dials again (R3).
+    pub redial: Redial,
+    /// Whether a session leaves a congested path by itself when it knows another one (R4).
+    pub roams: bool,
     /// Refuse peers whose wall clock differs by more; `None` only reports.
     pub skew_max: Option<Duration>,
     /// Trust at the start.
@@ -94,6 +100,8 @@ impl Default for NodeOptions {
             grace: Duration::from_secs(10),
             limits: SessionLimits::default(),
             volatile: false,
+            redial: Redial::default(),
+            roams: true,
             skew_max: None,
             trust: Trust::default(),
             canary: None,
@@ -124,6 +132,10 @@ impl NodeOptions {
                 self.ttl_max.as_millis()
             ));
         }
+        if self.redial.first.is_zero() || self.redial.first > self.redial.max {
+            let (first, max) = (self.redial.first.as_millis(), self.redial.max.as_millis());
+            return bad(format!("redial_ms is {first}, allowed are 1 to redial_max_ms, which is {max}"));
+        }
         for (name, text) in [
             ("host_name", &self.host_name),
             ("node_name", &self.node_name),
@@ -144,11 +156,31 @@ pub(crate) fn check_text(name: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// When a session, or a connect, dials again after all addresses failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redial {
+    /// The longest pause after the first failure; it doubles with each further one.
+    pub first: Duration,
+    /// No pause is longer.
+    pub max: Duration,
+    /// After so many rounds that failed a connect gives up, and a session without a link is lost; `None` is never, and
+    /// then the lease decides.
+    pub attempts: Option<u32>,
+}
+
+impl Default for Redial {
+    fn default() -> Self {
+        Redial { first: REDIAL_FIRST, max: REDIAL_MAX, attempts: None }
+    }
+}
+
 /// Where and how to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// Addresses of one node, tried in order.
+    /// Addresses of one node, in the order in which they are tried.
     pub addresses: Vec<String>,
+    /// All addresses are dialled at once, and the fastest link is taken.
+    pub race: bool,
     /// The host that must answer; `None` pins on first use under the name given.
     pub expected: Option<HostId>,
     /// Accept a session with another node at these addresses when the first is gone (S10).
@@ -157,6 +189,8 @@ pub struct ConnectOptions {
     pub timeout: Option<Duration>,
     /// Further links of role bulk that are kept beside the primary one, 0 to 8.
     pub bulk_links: u8,
+    /// Links that are kept ready to take over, 0 to 4; to addresses that no other link uses, if there are any.
+    pub standby_links: u8,
 }
 
 impl ConnectOptions {
@@ -164,10 +198,12 @@ impl ConnectOptions {
     pub fn to(address: impl Into<String>) -> ConnectOptions {
         ConnectOptions {
             addresses: vec![address.into()],
+            race: false,
             expected: None,
             any_node: false,
             timeout: None,
             bulk_links: 0,
+            standby_links: 0,
         }
     }
 
@@ -179,9 +215,14 @@ impl ConnectOptions {
             );
             return Err(Error::new(Code::Argument, what));
         }
-        if self.bulk_links > 8 {
-            let what = format!("connect: bulk_links is {}, at most 8 are allowed", self.bulk_links);
-            return Err(Error::new(Code::Argument, what));
+        for (name, count, max) in [
+            ("bulk_links", self.bulk_links, BULK_LINKS_MAX),
+            ("standby_links", self.standby_links, STANDBY_LINKS_MAX),
+        ] {
+            if count > max {
+                let what = format!("connect: {name} is {count}, at most {max} are allowed");
+                return Err(Error::new(Code::Argument, what));
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
 
 mod call;
 mod channel;
+mod moves;
 mod node;
 mod object;
 mod service;
@@ -29,7 +30,8 @@ pub use session::Session;
 pub use clerver_proto::error::{Class, Code, Error, Result};
 pub use clerver_proto::id::{ChannelId, HostId, NodeId, ObjectId, SessionId, Sid};
 pub use clerver_proto::node::{
-    ChannelOptions, ChannelReport, Counters, LossReport, Outcome, SessionInfo, SessionState,
+    AddressOrigin, ChannelOptions, ChannelReport, Counters, LossReport, MoveCause, Outcome, PeerAddress,
+    SessionInfo, SessionState,
 };
 
 /// Smaller messages are copied into their channel, larger ones kept as they are.

@@ -2,7 +2,7 @@
 
 use super::{CallContext, Kind, LogLevel, NodeEvent, ServiceOptions, Session, Wait, timed_out};
 use crate::address::Address;
-use crate::engine::{Connecting, Engine, Leftover, Place, Service};
+use crate::engine::{Connecting, Engine, Leftover, Place, Service, own_address};
 use crate::options::Options;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ConnectorId, HostId, NodeId, SessionId};
@@ -32,13 +32,20 @@ impl Default for ListenOptions {
 /// Where and how to connect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConnectOptions {
-    /// Addresses of one node, tried in order; 1 to 64.
+    /// Addresses of one node; 1 to 64. Names are looked up anew with each attempt. They are tried in this order, those
+    /// that the peer announces after them.
     pub addresses: Vec<String>,
+    /// Dial all addresses at once and take the fastest, instead of one after the other.
+    pub race: bool,
     /// Accept a session with another node at these addresses when the first is gone. Also on when the node's
     /// option `any_node` is.
     pub any_node: bool,
-    /// Further links of role bulk that are kept beside the primary one, 0 to 8.
+    /// Further links of role bulk that are kept beside the primary one, 0 to 8; on ways that no other link uses, if
+    /// the peer has so many addresses.
     pub bulk_links: u8,
+    /// Links that are kept ready, 0 to 4, on ways of their own if there are any: when the one that carries fails, such
+    /// a one goes on at once. Costs a connection with its beats.
+    pub standby_links: u8,
 }
 
 /// A channel whose data did not all arrive.
@@ -122,6 +129,23 @@ impl Node {
     pub fn listen_with(&self, address: &str, options: ListenOptions) -> Result<SocketAddr> {
         self.engine().change(|_, _| Ok(()))?;
         self.engine().listen(address, options.level_min)
+    }
+
+    /// Tells the peers where this node can be reached, from now on and instead of what it finds out itself: `host:port`
+    /// each, at most 64. `None` finds out again: where it listens, on each interface that is up. Does not block.
+    ///
+    /// Errors: `ARG`; then nothing changes.
+    pub fn announce(&self, addresses: Option<&[&str]>) -> Result<()> {
+        let fixed = addresses.map(|list| list.iter().map(|text| own_address(text)).collect::<Result<_>>());
+        self.engine().set_announced(fixed.transpose()?)
+    }
+
+    /// Where this node tells its peers that it can be reached. Does not block.
+    ///
+    /// Errors: `CLOSED`; `FORKED`.
+    pub fn addresses(&self) -> Result<Vec<String>> {
+        let own = self.engine().change(|shard, _| Ok(shard.node.addresses().to_vec()))?;
+        Ok(own.into_iter().map(|own| own.address.to_string()).collect())
     }
 
     /// Connects to a node at `host:port` or `clv://HOSTID@host:port/name` and answers the session, which is
@@ -392,6 +416,8 @@ impl Wish {
             any_node: options.any_node || any_node,
             timeout: wait,
             bulk_links: options.bulk_links,
+            race: options.race,
+            standby_links: options.standby_links,
         };
         let name = parsed.into_iter().find_map(|address| address.name);
         Ok(Wish { options, name })

@@ -81,7 +81,7 @@ impl Session {
         &self.0.engine
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut Shard, Instant) -> Result<R>) -> Result<R> {
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Shard, Instant) -> Result<R>) -> Result<R> {
         self.0.engine.change(change)
     }
 

@@ -5,6 +5,7 @@
 //! `handshakes_max`, `SILENT_MAX` and the size of the table of sources; a connection for which there is no place
 //! yet waits in the kernel's backlog, and nobody is closed for want of places who was not given his time to speak.
 
+use super::command::Command;
 use super::driver::{Driver, Happened, Timer};
 use super::event::LogLevel;
 use super::handshake::{FIRST_BYTE_TIME, Handshake, Origin};
@@ -376,7 +377,11 @@ impl Engine {
     /// Accepts connections at `host:port` from peers of at least `level_min`.
     pub(crate) fn listen(self: &Arc<Self>, address: &str, level_min: u8) -> Result<SocketAddr> {
         let (listener, place) = bind(address)?;
-        self.post(super::command::Command::Listen { listener, level_min });
+        self.post(Command::Listen { listener, level_min });
+        if !place.ip().is_loopback() {
+            self.post(Command::WatchNetwork);
+        }
+        self.note_listening(place);
         Ok(place)
     }
 }

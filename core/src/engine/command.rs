@@ -18,6 +18,8 @@ pub(crate) enum Command {
     CancelDial(AttemptId),
     /// Accept connections here, from peers of at least this level.
     Listen { listener: TcpListener, level_min: u8 },
+    /// Look at the interfaces of this machine from now on.
+    WatchNetwork,
     /// Accept no more connections anywhere.
     StopListening,
     /// The trust store was asked about the host at the other end of a dialled handshake.

@@ -14,6 +14,7 @@ use super::command::Command;
 use super::dial::{Dial, HeldDials};
 use super::event_loop::EventLoop;
 use super::link::{By, Discarded, Link, RECEIVE_BYTES};
+use super::network::Network;
 use super::seat::GRACE;
 use super::service::IncomingCall;
 use super::sources::{Source, Sources};
@@ -35,7 +36,8 @@ use std::time::Duration;
 
 const WAKER: usize = 0;
 const TIMER: usize = 1;
-const FIRST_TOKEN: usize = 2;
+pub(super) const NETWORK: usize = 2;
+const FIRST_TOKEN: usize = 3;
 /// Events taken from the system at once.
 const EVENTS_MAX: usize = 1024;
 /// Turns that one burst of messages is sent in before others get theirs.
@@ -109,6 +111,8 @@ pub(crate) struct Driver {
     pub(super) plain: BytesMut,
     /// For what bridges read.
     pub(super) piece: Vec<u8>,
+    /// Once a socket leaves this machine.
+    pub(super) network: Option<Network>,
 }
 
 impl Driver {
@@ -133,6 +137,7 @@ impl Driver {
             cipher: Vec::with_capacity(RECEIVE_BYTES),
             plain: BytesMut::with_capacity(RECEIVE_BYTES),
             piece: Vec::new(),
+            network: None,
         })
     }
 
@@ -199,6 +204,7 @@ impl Driver {
             match event.token {
                 WAKER => {}
                 TIMER => event_loop.alarm.acknowledge(),
+                NETWORK => self.network_changed(event_loop),
                 token => match self.sources.get(token) {
                     Some(Source::Handshake(handshake)) if handshake.has_begun() => {
                         self.shaking.push_back(event);
@@ -282,6 +288,7 @@ impl Driver {
             Command::Resolved { attempt, result } => self.resolved(engine, attempt, result),
             Command::CancelDial(attempt) => self.cancel_dial((engine.number, attempt)),
             Command::Listen { listener, level_min } => self.listen(engine, listener, level_min),
+            Command::WatchNetwork => self.watch_network(engine),
             Command::StopListening => self.stop_listening(engine),
             Command::Flush(link) => engine.send_gathered(&link),
             Command::Tick(link) => self.ticking.push((Arc::clone(engine), link)),
@@ -436,6 +443,7 @@ impl Driver {
         self.ticking.clear();
         self.dials.clear();
         self.timers = Deadlines::default();
+        self.network = None;
         (self.cipher, self.plain, self.piece) = (Vec::new(), BytesMut::new(), Vec::new());
     }
 }

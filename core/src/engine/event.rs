@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{ChannelId, HostId, LinkName, NodeId, ObjectId, SessionId};
-use clerver_proto::node::{LossReport, SessionState};
+use clerver_proto::node::{LossReport, MoveCause, SessionState};
 use clerver_proto::wire::Role;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -123,6 +123,10 @@ pub enum SessionEvent {
         to: SessionState,
         /// Why.
         why: String,
+        /// Bytes that are kept here, to be sent or to be read.
+        buffered_bytes: u64,
+        /// How long a suspended session waits for its peer before it is lost.
+        left: Option<Duration>,
     },
     /// Continuity is broken; the only event after which data may be missing.
     Lost(Box<LossReport>),
@@ -134,6 +138,8 @@ pub enum SessionEvent {
         name: LinkName,
         /// What it carries.
         role: Role,
+        /// Where its other end is.
+        address: String,
     },
     /// A link left the session.
     LinkEnded {
@@ -149,6 +155,25 @@ pub enum SessionEvent {
     },
     /// The peer drains: it takes no new channels and calls.
     PeerDrains,
+    /// The peer can be reached at these addresses, and at none that it announced before.
+    PeerAddresses(Vec<String>),
+    /// This end dials a link that shall take the place of the one that carries: `LinkAttached` or `MoveFailed` follows.
+    MoveBegan {
+        /// Where it goes first; `None` is anywhere else.
+        to: Option<String>,
+        /// Why.
+        cause: MoveCause,
+    },
+    /// No address answered that the session could move to. It stays where it is.
+    MoveFailed {
+        /// The last failure.
+        why: Error,
+    },
+    /// The peer moves the session to another link.
+    PeerMoves {
+        /// Why.
+        cause: MoveCause,
+    },
     /// The peer opened a channel; `Session::accept_channel` gives it out.
     Opened(ChannelId),
     /// There is room to open a channel again after `CHANNELS`.

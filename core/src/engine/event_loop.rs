@@ -158,7 +158,7 @@ impl EventLoop {
         self.members.lock().by_number.get(&number).and_then(Weak::upgrade)
     }
 
-    fn members(&self) -> Vec<Arc<Engine>> {
+    pub(super) fn members(&self) -> Vec<Arc<Engine>> {
         self.members.lock().by_number.values().filter_map(Weak::upgrade).collect()
     }
 

@@ -225,8 +225,15 @@ impl Driver {
             }
             Origin::Accepted { level_min, .. } => {
                 let level_min = *level_min;
-                let info =
-                    LinkInfo { dialled: None, peer, exporter, peer_is_local, pinned: false, level_min };
+                let info = LinkInfo {
+                    dialled: None,
+                    peer,
+                    exporter,
+                    place: None,
+                    peer_is_local,
+                    pinned: false,
+                    level_min,
+                };
                 self.become_link(engine, token, info);
             }
         }
@@ -235,15 +242,18 @@ impl Driver {
     /// The trust store answered.
     pub(super) fn checked(&mut self, engine: &Arc<Engine>, token: usize, result: Result<()>) {
         let Some(Source::Handshake(handshake)) = self.sources.get(token) else { return };
-        let (Stage::Checking(peer, exporter), Origin::Dialled { attempt, .. }) =
+        let (Stage::Checking(peer, exporter), Origin::Dialled { attempt, name, .. }) =
             (handshake.stage, &handshake.origin)
         else {
             return;
         };
         let (dialled, peer_is_local) = (Some(*attempt), handshake.is_local);
+        let place = handshake.socket.peer_addr().ok().map(|place| place.to_string());
+        let place = place.filter(|place| place != name).map(Arc::from);
         match result {
             Ok(()) => {
-                let info = LinkInfo { dialled, peer, exporter, peer_is_local, pinned: true, level_min: 0 };
+                let info =
+                    LinkInfo { dialled, peer, exporter, place, peer_is_local, pinned: true, level_min: 0 };
                 self.become_link(engine, token, info);
             }
             Err(why) => self.handshake_failed(engine, token, why),
@@ -261,7 +271,11 @@ impl Driver {
         if let Err(error) = blocks {
             engine.log(LogLevel::Error, || format!("set up the link with {with}: {error}"));
         }
-        let link = Arc::new(Link::new(id, with, socket, tls, engine.beat(), clock::now()));
+        let link = Link::new(id, with, socket, tls, engine.beat(), clock::now());
+        let link = Arc::new(if info.peer_is_local { link } else { link.leaving_this_machine() });
+        if !info.peer_is_local {
+            self.watch_network(engine);
+        }
         // Watching for room is only worth its wake-ups while the socket is full.
         if let Err(error) =
             self.poll.registry().reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE)

@@ -3,6 +3,7 @@
 //! Invariant: events are queued under the shard lock, so every queue has the order of the protocol; whoever
 //! waits is woken after the lock is free, and looks again under it.
 
+use super::clock;
 use super::event::{LogLevel, NodeEvent, SessionEvent};
 use super::service::Running;
 use super::shard::{Batch, CallWork, Chore, Connecting, ObjectWork, Shard, not_run};
@@ -10,6 +11,7 @@ use super::watch::Ready;
 use clerver_proto::error::Code;
 use clerver_proto::id::{ChannelId, LinkId, NodeId, SessionId};
 use clerver_proto::node::{CallRequest, Event, LossReport, SessionEvent as Told, SessionState};
+use clerver_proto::time::Instant;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -121,7 +123,9 @@ impl Shard {
 
     fn note_session(&mut self, session: SessionId, event: Told, batch: &mut Batch) {
         match event {
-            Told::State { from, to, why } => self.note_state(session, from, to, why, batch),
+            Told::State { from, to, why, buffered, deadline } => {
+                self.note_state(session, (from, to, why), buffered, deadline, batch);
+            }
             Told::Lost(report) => {
                 self.keep_report(session, &report);
                 self.tell_session(session, SessionEvent::Lost(report), batch);
@@ -130,10 +134,16 @@ impl Shard {
                 self.keep_report(session, &report);
                 self.tell_session(session, SessionEvent::Closed(report), batch);
             }
-            Told::LinkAttached { name, link: _, role } => {
-                self.tell_session(session, SessionEvent::LinkAttached { name, role }, batch);
+            Told::LinkAttached { name, link, role, address } => {
+                let with = self.links.get(&link).map(|link| link.with.clone());
+                let address = with.or_else(|| address.map(|address| address.to_string())).unwrap_or_default();
+                self.tell_session(session, SessionEvent::LinkAttached { name, role, address }, batch);
             }
-            Told::LinkEnded { name, why } => {
+            Told::PeerAddresses(_)
+            | Told::MoveBegan { .. }
+            | Told::MoveFailed { .. }
+            | Told::PeerMoves { .. } => self.note_move(session, event, batch),
+            Told::LinkEnded { name, link: _, why } => {
                 self.tell_session(session, SessionEvent::LinkEnded { name, why }, batch);
             }
             Told::Skew { milliseconds } => {
@@ -178,12 +188,29 @@ impl Shard {
         }
     }
 
+    /// Where the peer is, and where the session goes.
+    fn note_move(&mut self, session: SessionId, event: Told, batch: &mut Batch) {
+        let event = match event {
+            Told::PeerAddresses(addresses) => {
+                SessionEvent::PeerAddresses(addresses.iter().map(|address| address.to_string()).collect())
+            }
+            Told::MoveBegan { to, cause } => {
+                batch.lines.push((LogLevel::Info, format!("session {session} moves: {}", cause.text())));
+                SessionEvent::MoveBegan { to: to.map(|to| to.to_string()), cause }
+            }
+            Told::MoveFailed { why } => SessionEvent::MoveFailed { why },
+            Told::PeerMoves { cause } => SessionEvent::PeerMoves { cause },
+            _ => return,
+        };
+        self.tell_session(session, event, batch);
+    }
+
     fn note_state(
         &mut self,
         session: SessionId,
-        from: SessionState,
-        to: SessionState,
-        why: String,
+        (from, to, why): (SessionState, SessionState, String),
+        buffered_bytes: u64,
+        deadline: Option<Instant>,
         batch: &mut Batch,
     ) {
         self.hub(session).state = to;
@@ -193,8 +220,13 @@ impl Shard {
             hub.ring_all(session, &mut self.ready, batch);
         }
         let line = format!("session {session}: {} -> {}: {why}", from.name(), to.name());
+        let left = deadline.map(|deadline| deadline.since(clock::now()));
         batch.lines.push((LogLevel::Info, line));
-        self.tell_session(session, SessionEvent::State { from, to, why: why.clone() }, batch);
+        self.tell_session(
+            session,
+            SessionEvent::State { from, to, why: why.clone(), buffered_bytes, left },
+            batch,
+        );
         self.tell(NodeEvent::SessionState { session, from, to, why }, batch);
         if to.is_final() {
             let calls = (session, ChannelId(0))..=(session, ChannelId(u64::MAX));

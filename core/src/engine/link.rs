@@ -22,7 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -158,6 +158,8 @@ pub(crate) struct Link {
     /// The peer's address, for messages.
     pub(crate) with: String,
     socket: TcpStream,
+    /// The address of this end; `None` when both ends are on this machine.
+    own_ip: Option<IpAddr>,
     /// Who reads it.
     pub(super) seat: Seat,
     queue: Mutex<Queue>,
@@ -197,7 +199,18 @@ impl Link {
         };
         let cipher = Mutex::new(Cipher::default());
         let (queue, tls) = (Mutex::new(queue), Mutex::new(tls));
-        Link { id, with, socket, seat: Seat::new(), queue, tls, cipher }
+        Link { id, with, own_ip: None, socket, seat: Seat::new(), queue, tls, cipher }
+    }
+
+    /// As it is, with the address of its end, which may get lost while the link is up.
+    pub(crate) fn leaving_this_machine(mut self) -> Link {
+        self.own_ip = self.socket.local_addr().ok().map(|own| own.ip().to_canonical());
+        self
+    }
+
+    /// The address of this end, if the other one is elsewhere.
+    pub(crate) fn own_ip(&self) -> Option<IpAddr> {
+        self.own_ip
     }
 
     /// Queues plain bytes. Only under the shard lock, which orders them; then flush without it.

@@ -30,6 +30,7 @@ mod ledger;
 mod link;
 mod local_pair;
 mod log;
+mod network;
 mod object;
 mod outbox;
 mod pace;
@@ -52,6 +53,7 @@ pub(crate) use descriptor::in_forked_child;
 pub use descriptor::process_mark;
 pub use event::{LogLevel, NodeEvent, SessionEvent};
 pub use local_pair::DescriptorKind;
+pub(crate) use network::own_address;
 pub(crate) use object::KindCallbacks;
 pub use object::Payload;
 pub(crate) use service::{IncomingCall, Service};
@@ -169,6 +171,8 @@ pub(crate) struct Engine {
     event_fd_raised: Mutex<bool>,
     pub(crate) workers: Arc<Workers>,
     log: log::Log,
+    /// Where it listens, and what its peers are told of it.
+    announcing: Mutex<network::Announcing>,
     /// It is not driven any more, and takes no mail.
     has_left: AtomicBool,
     /// How far the close has come, for bridges.

@@ -15,7 +15,7 @@ use crate::tls::TlsContext;
 use crate::trust::{TrustSnapshot, TrustStore};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::limits::SessionLimits;
-use clerver_proto::node::{Node, NodeOptions, Trust};
+use clerver_proto::node::{Node, NodeOptions, Redial, Trust};
 use openssl::rand::rand_bytes;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8};
@@ -46,6 +46,12 @@ fn node_options(settings: &Settings, trust: Trust) -> NodeOptions {
             budget_bytes: settings.session_budget_bytes,
             channels_max: settings.channels_max,
         },
+        redial: Redial {
+            first: ms(settings.redial_ms),
+            max: ms(settings.redial_max_ms),
+            attempts: settings.redial_attempts.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+        },
+        roams: settings.roam,
         skew_max: settings.max_skew_ms.map(ms),
         trust,
         ..NodeOptions::default()
@@ -125,6 +131,7 @@ impl Engine {
             event_fd_raised: Mutex::new(false),
             workers: Workers::new(usize::try_from(workers).unwrap_or(usize::MAX)),
             log: log::Log::default(),
+            announcing: Mutex::default(),
             has_left: AtomicBool::new(false),
             closing: AtomicU8::new(super::bridge::closing::NO),
             presence: Mutex::default(),

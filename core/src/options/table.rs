@@ -207,6 +207,19 @@ options! {
     /// The longest time in milliseconds that a caller-driven program stays away from its loop; ttl_ms must
     /// be at least four times as long. Without meaning otherwise.
     max_gap_ms: number = 2_000, 1 ..= 86_400_000;
+    /// Milliseconds that a session waits at most before it dials again after all addresses failed once; doubled with
+    /// each further failure.
+    redial_ms: number = 100, 1 ..= 3_600_000;
+    /// The longest such pause in milliseconds.
+    redial_max_ms: number = 30_000, 1 ..= 3_600_000;
+    /// How often all addresses may fail in turn before a connect gives up and a session without a connection is lost.
+    /// Not set means that only time counts: the patience of the connect, and ttl_ms.
+    redial_attempts: optional = None, 1 ..= 1_000_000;
+    /// Whether a session leaves a congested path by itself when it knows another address of its peer.
+    roam: flag = true;
+    /// Whether peers are told the addresses at which this node listens, so that they can dial another one when the
+    /// first fails. Loopback addresses are told on this machine only.
+    announce: flag = true;
     /// Whether another node that answers at the address is taken instead of refused (WRONG_NODE).
     any_node: flag = false;
     /// Whether a session of this node ends an older one of the same host and name.

@@ -373,6 +373,54 @@ static void closing_tells_what_was_left(Pair &pair, Tally &gone)
     CHECK(pair.server.close(soon).running == 0);
 }
 
+static Event await_event(const Session &session, EventKind kind)
+{
+    Event event;
+    do
+        event = session.next_event(soon);
+    while (event.kind != kind);
+    return event;
+}
+
+static void a_session_moves_between_the_addresses_of_its_peer()
+{
+    Pair pair;
+    const std::string second = pair.server.listen("127.0.0.2:0");
+    while (await_event(pair.ours, EventKind::peer_addresses).number != 2)
+        continue;
+    CHECK(pair.server.addresses().size() == 2 && pair.server.addresses()[0].origin == AddressOrigin::own);
+    const std::vector<Address> known = pair.ours.addresses();
+    CHECK(known.size() == 2 && known[0].origin == AddressOrigin::given && known[0].in_use && !known[0].failed);
+    CHECK(known[1].origin == AddressOrigin::announced && known[1].address == second && !known[1].in_use);
+
+    pair.ours.roam(second);
+    Event event = await_event(pair.ours, EventKind::move_began);
+    CHECK(event.text == second && event.number == static_cast<std::int64_t>(MoveCause::asked));
+    CHECK(await_event(pair.ours, EventKind::link_attached).peer.find(second) == 0);
+    CHECK(await_event(pair.theirs, EventKind::peer_moves).number == static_cast<std::int64_t>(MoveCause::asked));
+    pair.theirs.go_to();
+    CHECK(await_event(pair.ours, EventKind::move_began).number == static_cast<std::int64_t>(MoveCause::go_to));
+
+    CHECK(thrown_by([&] { pair.ours.roam("no:where"); }) == errc::arg);
+    CHECK(thrown_by([&] { pair.theirs.go_to("no:where"); }) == errc::arg);
+    CHECK(thrown_by([&] { pair.server.announce({"no:where"}); }) == errc::arg);
+    pair.server.announce({"192.0.2.1:7"});
+    while (await_event(pair.ours, EventKind::peer_addresses).text != "192.0.2.1:7")
+        continue;
+    pair.server.announce({});
+    CHECK(pair.server.addresses().empty());
+    pair.server.announce_found();
+    CHECK(pair.server.addresses().size() == 2);
+
+    ConnectOptions options;
+    options.addresses = {"127.0.0.1:1", pair.address};
+    options.race = true;
+    options.standby_links = 1;
+    Node third = Node::open(Options().set("beat_ms", 200));
+    Session session = third.connect(options, soon);
+    CHECK(session.addresses()[1].in_use);
+}
+
 static void a_caller_driven_node_runs_on_this_thread()
 {
     Node server = Node::open(Options().set("caller_driven", true).set("ttl_ms", 9000));
@@ -413,6 +461,7 @@ int main()
         the_end_of_life_of_a_session_delivers(pair);
         closing_tells_what_was_left(pair, gone);
     }
+    a_session_moves_between_the_addresses_of_its_peer();
     a_caller_driven_node_runs_on_this_thread();
     std::puts("the C++ face: all good");
     return 0;

@@ -34,6 +34,8 @@ impl Actor {
             command.env_remove(name);
         }
         command.args(words).env("CLERVER_HOME", home).env("CLERVER_NODE_NAME", role);
+        // Or the receiver's address would be told, and no connection would go through the network that breaks.
+        command.env("CLERVER_ANNOUNCE", "false");
         command.env("CLERVER_BEAT_MS", BEAT.as_millis().to_string());
         command.env("CLERVER_TTL_MS", TTL.as_millis().to_string());
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();

@@ -53,6 +53,8 @@ pub(crate) struct NodePlan {
     pub revives: u64,
     /// Pause after each message read; 0 reads everything that is there.
     pub read_pause: u64,
+    /// What it announces to its peers from the start.
+    pub addresses: Vec<String>,
 }
 
 /// How links behave when nothing is wrong with them.
@@ -94,7 +96,11 @@ pub(crate) struct Goal {
 #[derive(Debug, Clone)]
 pub(crate) enum What {
     /// Be connected, until the pair is closed.
-    Connect { addresses: Vec<String>, bulk_links: u8, any_node: bool, again: bool, timeout: Option<u64> },
+    Connect(Connect),
+    /// `from` moves its sessions with `to`, to this address first; or asks the peer to.
+    Move { address: Option<String>, ask_peer: bool },
+    /// `from` can be reached at these addresses from now on.
+    Announce { addresses: Vec<String> },
     /// Messages one way and `back` the other way, on one channel; all must be taken, in order, then the end.
     Messages(Messages),
     /// A stream of bytes, and `back` bytes the other way.
@@ -111,6 +117,25 @@ pub(crate) enum What {
     Close { timeout: u64 },
     /// `from` drains.
     Drain,
+}
+
+/// How to connect.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connect {
+    pub addresses: Vec<String>,
+    pub race: bool,
+    pub bulk_links: u8,
+    pub standby_links: u8,
+    pub any_node: bool,
+    pub again: bool,
+    pub timeout: Option<u64>,
+}
+
+impl What {
+    /// What happens at a time of its own, and needs no session.
+    pub(crate) fn is_act(&self) -> bool {
+        matches!(self, What::Close { .. } | What::Drain | What::Move { .. } | What::Announce { .. })
+    }
 }
 
 /// Messages one way, and fewer or more the other way.
@@ -247,6 +272,16 @@ pub(crate) enum Fault {
     Forge { a: usize, b: usize, how: Forgery, links: u32 },
     /// The address leads to another node from now on.
     Reroute { address: String, to: Route },
+    /// Nothing passes on links that were dialled there, nor on new ones.
+    HoleAt { address: String, span: u64 },
+    /// Links that were dialled there are reset.
+    CutAt { address: String },
+    /// What passes on links that were dialled there takes so much longer.
+    CrowdAt { address: String, by: u64, span: u64 },
+    /// The system of this node says of one of its links that it leads nowhere; it may be wrong.
+    Doubt { node: usize },
+    /// The system of this node says that the network changed.
+    NewNetwork { node: usize },
     /// `node` puts the host of `peer` on its block list, or takes it off.
     Block { node: usize, peer: usize, on: bool },
 }

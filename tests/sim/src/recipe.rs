@@ -2,8 +2,8 @@
 
 use crate::clock::Clock;
 use crate::plan::{
-    Expect, Fault, Goal, Kind, MS, Messages, NetPlan, NodePlan, Objects, Plan, SEC, Service, Span, Trusts,
-    What,
+    Connect, Expect, Fault, Goal, Kind, MS, Messages, NetPlan, NodePlan, Objects, Plan, Route, SEC, Service,
+    Span, Trusts, What,
 };
 use clerver_proto::limits::SessionLimits;
 use clerver_proto::node::NodeOptions;
@@ -30,6 +30,7 @@ pub(crate) fn node(index: usize) -> NodePlan {
         embalm_fails: 0,
         revives: 0,
         read_pause: 0,
+        addresses: Vec::new(),
     }
 }
 
@@ -79,6 +80,15 @@ impl Plan {
         self
     }
 
+    /// The node can be reached at these addresses too, and says so.
+    pub(crate) fn at(mut self, node: usize, addresses: &[&str]) -> Plan {
+        for address in addresses {
+            self.routes.push((address.to_string(), Route::Node(node)));
+            self.nodes[node].addresses.push(address.to_string());
+        }
+        self
+    }
+
     /// Sessions may be lost in this plan.
     pub(crate) fn lossy(mut self) -> Plan {
         self.lossless = false;
@@ -118,24 +128,25 @@ impl Plan {
 
 /// Be connected, and again after a loss.
 pub(crate) fn connect(addresses: &[&str]) -> What {
-    What::Connect {
-        addresses: addresses.iter().map(|address| address.to_string()).collect(),
-        bulk_links: 0,
-        any_node: false,
-        again: true,
-        timeout: None,
-    }
+    connect_as(addresses, |_| ())
+}
+
+/// As `connect`, with something else about it.
+pub(crate) fn connect_as(addresses: &[&str], change: impl Fn(&mut Connect)) -> What {
+    let addresses = addresses.iter().map(|address| address.to_string()).collect();
+    let mut connect = Connect { addresses, again: true, ..Connect::default() };
+    change(&mut connect);
+    What::Connect(connect)
 }
 
 /// Connect with links of role bulk beside the primary one.
 pub(crate) fn connect_bulk(address: &str, bulk_links: u8) -> What {
-    What::Connect { addresses: vec![address.into()], bulk_links, any_node: false, again: true, timeout: None }
+    connect_as(&[address], |connect| connect.bulk_links = bulk_links)
 }
 
 /// Connect once, and see how it fails.
 pub(crate) fn connect_once(address: &str, timeout: u64) -> What {
-    let addresses = vec![address.to_string()];
-    What::Connect { addresses, bulk_links: 0, any_node: false, again: false, timeout: Some(timeout) }
+    connect_as(&[address], |connect| (connect.again, connect.timeout) = (false, Some(timeout)))
 }
 
 /// Messages of up to so many bytes, both ways.

@@ -59,8 +59,8 @@ impl Rng {
     }
 
     /// One of these; the slice must not be empty.
-    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize].clone()
     }
 
     /// A generator of its own, so that more draws in one place do not move those of another.

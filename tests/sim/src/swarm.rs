@@ -6,7 +6,8 @@
 use crate::app::STUCK;
 use crate::clock::{Clock, PPM_MAX};
 use crate::plan::{
-    Fault, Forgery, Goal, Kind, MS, Messages, NetPlan, NodePlan, Objects, Plan, SEC, Service, Span, What,
+    Connect, Fault, Forgery, Goal, Kind, MS, Messages, NetPlan, NodePlan, Objects, Plan, Route, SEC, Service,
+    Span, What,
 };
 use crate::recipe;
 use crate::rng::Rng;
@@ -46,6 +47,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     plan.nodes = draw_nodes(rng, count, frame);
     plan.fault_time = time;
     plan.lossless = calm;
+    draw_addresses(rng, &mut plan);
     draw_goals(rng, &mut plan, frame);
     draw_faults(rng, &mut plan, frame);
     plan
@@ -108,6 +110,44 @@ fn draw_nodes(rng: &mut Rng, count: usize, frame: Frame) -> Vec<NodePlan> {
     nodes
 }
 
+/// Some nodes have more than one address, of which they announce some.
+fn draw_addresses(rng: &mut Rng, plan: &mut Plan) {
+    for node in 0..plan.nodes.len() {
+        for letter in ["a", "b"] {
+            if rng.percent(25) {
+                let address = format!("n{node}{letter}");
+                plan.routes.push((address.clone(), Route::Node(node)));
+                if rng.percent(75) {
+                    plan.nodes[node].addresses.push(address);
+                }
+            }
+        }
+        if rng.percent(5) {
+            plan.nodes[node].addresses.push(rng.pick(&["dead", "hole"]).into());
+        }
+        plan.nodes[node].options.roams = rng.percent(80);
+    }
+}
+
+/// All addresses that lead to a node.
+fn addresses_of(plan: &Plan, node: usize) -> Vec<String> {
+    let more = plan.routes.iter().filter(|(_, route)| *route == Route::Node(node));
+    std::iter::once(format!("n{node}")).chain(more.map(|(address, _)| address.clone())).collect()
+}
+
+/// Moves, asked for by either end, and announcements.
+fn draw_move(rng: &mut Rng, plan: &mut Plan, frame: Frame) {
+    let (from, to) = draw_pair(rng, plan);
+    let named = addresses_of(plan, rng.pick(&[from, to]));
+    let address = rng.percent(50).then(|| rng.pick(&named));
+    let start = rng.below(frame.time);
+    let what = match rng.below(4) {
+        0 => What::Announce { addresses: addresses_of(plan, from).split_off(rng.below(2) as usize) },
+        kind => What::Move { address, ask_peer: kind == 1 },
+    };
+    plan.goals.push(Goal { from, to, start, what });
+}
+
 fn draw_limits(rng: &mut Rng) -> SessionLimits {
     let limits = SessionLimits {
         message_bytes_max: rng.magnitude(64, 256 << 10),
@@ -142,6 +182,9 @@ fn draw_goals(rng: &mut Rng, plan: &mut Plan, frame: Frame) {
             plan.lossless = false;
         }
     }
+    for _ in 0..rng.below(3) {
+        draw_move(rng, plan, frame);
+    }
     if rng.percent(4) {
         let from = rng.below(count as u64) as usize;
         let start = rng.range(frame.time / 3, frame.time);
@@ -150,13 +193,18 @@ fn draw_goals(rng: &mut Rng, plan: &mut Plan, frame: Frame) {
 }
 
 fn add_connect(rng: &mut Rng, plan: &mut Plan, frame: Frame, (from, to): (usize, usize), start: u64) {
-    let mut addresses = vec![format!("n{to}")];
+    let mut addresses = addresses_of(plan, to);
+    addresses.truncate(rng.range(1, 3) as usize);
     if rng.percent(12) && !frame.calm {
         let wrong = rng.pick(&["dead", "hole"]);
         addresses.insert(rng.below(2) as usize, wrong.into());
     }
     let bulk_links = if rng.percent(25) { rng.range(1, 3) as u8 } else { 0 };
-    let what = What::Connect { addresses, bulk_links, any_node: rng.percent(10), again: true, timeout: None };
+    let (any_node, mut connect) = (rng.percent(10), Connect { addresses, bulk_links, ..Connect::default() });
+    (connect.any_node, connect.again) = (any_node, true);
+    connect.standby_links = if rng.percent(20) { rng.range(1, 2) as u8 } else { 0 };
+    connect.race = rng.percent(15);
+    let what = What::Connect(connect);
     plan.goals.push(Goal { from, to, start, what });
 }
 
@@ -263,7 +311,13 @@ fn draw_pair(rng: &mut Rng, plan: &Plan) -> (usize, usize) {
 fn draw_calm_fault(rng: &mut Rng, plan: &Plan, frame: Frame) -> Fault {
     let (a, b) = draw_pair(rng, plan);
     let span = rng.below(frame.beat * 2);
-    match rng.below(11) {
+    let address = rng.pick(&addresses_of(plan, b));
+    match rng.below(16) {
+        11 => Fault::CutAt { address },
+        12 => Fault::HoleAt { address, span },
+        13 => Fault::CrowdAt { address, by: rng.below(frame.beat / 4), span: rng.below(frame.time) },
+        14 => Fault::Doubt { node: a },
+        15 => Fault::NewNetwork { node: a },
         0..3 => Fault::Cut { a, b },
         3 | 4 => Fault::CutOne { a, b },
         5 => Fault::Stale { node: a },
@@ -278,7 +332,25 @@ fn draw_calm_fault(rng: &mut Rng, plan: &Plan, frame: Frame) -> Fault {
 fn draw_rough_fault(rng: &mut Rng, plan: &Plan, frame: Frame) -> Fault {
     let (a, b) = draw_pair(rng, plan);
     let span = rng.magnitude(frame.ttl / 20, 3 * frame.ttl);
-    match rng.below(30) {
+    let address = rng.pick(&addresses_of(plan, b));
+    match rng.below(37) {
+        30 => Fault::CutAt { address },
+        31 | 32 => Fault::HoleAt { address, span },
+        33 => Fault::CrowdAt { address, by: rng.below(frame.ttl / 4), span: rng.below(frame.time) },
+        34 => Fault::Doubt { node: a },
+        35 => Fault::NewNetwork { node: a },
+        36 => {
+            // A new connect, or one that takes any node, would be content with another one for good.
+            let takes_any = |goal: &Goal| matches!(&goal.what, What::Connect(connect) if connect.any_node);
+            let is_given = |goal: &Goal| match &goal.what {
+                What::Connect(connect) => connect.addresses.contains(&address),
+                _ => false,
+            };
+            let must_lead_there = plan.goals.iter().any(|goal| takes_any(goal) || is_given(goal));
+            let nodes = if must_lead_there { [b, b] } else { [a, b] }.map(Route::Node);
+            let to = rng.pick(&[Route::Nothing, Route::BlackHole, nodes[0], nodes[1]]);
+            Fault::Reroute { address, to }
+        }
         0..3 => Fault::Cut { a, b },
         3 => Fault::CutOne { a, b },
         4..7 => Fault::HalfOpen { a, b },

@@ -4,13 +4,13 @@
 //! Those without are questions. An unknown session, channel or object is `HANDLE`.
 
 use super::{
-    CallOptions, ChannelOptions, ChannelReport, ConnectOptions, Incoming, Node, Outcome, Parts,
-    ServiceOptions, SessionInfo, Trust,
+    CallOptions, ChannelOptions, ChannelReport, ConnectOptions, Incoming, Node, Outcome, OwnAddress, Parts,
+    PeerAddress, ServiceOptions, SessionInfo, Trust,
 };
 use crate::channel::Piece;
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, ConnectorId, LinkId, SessionId};
-use crate::limits::SERVICES_MAX;
+use crate::limits::{ADDRESSES_MAX, SERVICES_MAX};
 use crate::options::check_text;
 use crate::session::{Service, Session};
 use crate::time::Instant;
@@ -129,6 +129,67 @@ impl Node {
     pub fn lone_link(&self, session: SessionId) -> Option<LinkId> {
         let links = &self.sessions.get(&session)?.links;
         links.keys().next().filter(|_| links.len() == 1)
+    }
+
+    /// Where this node can be reached, from now on: each peer is told, of local addresses only those on this machine.
+    ///
+    /// # Errors
+    /// `ARG` for more than 64, or one that is empty or too long; then nothing changes.
+    pub fn set_addresses(&mut self, now: Instant, addresses: Vec<OwnAddress>) -> Result<()> {
+        self.enter(now)?;
+        if addresses.len() > ADDRESSES_MAX {
+            let what = format!("announce {} addresses, at most {ADDRESSES_MAX} are allowed", addresses.len());
+            return Err(Error::new(Code::Argument, what));
+        }
+        for own in &addresses {
+            check_text("an announced address", &own.address)?;
+            if own.address.is_empty() {
+                return Err(Error::new(Code::Argument, "announce an address: it is empty"));
+            }
+        }
+        if addresses == self.addresses {
+            return Ok(());
+        }
+        self.addresses = addresses;
+        let known: Vec<_> = self.sessions.iter().filter(|(_, session)| session.attached).collect();
+        let known: Vec<_> = known.into_iter().map(|(id, session)| (id, session.about.is_local)).collect();
+        for (id, is_local) in known {
+            self.announce_to(id, is_local);
+            self.dirty.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Where this node can be reached, as it was said last.
+    pub fn addresses(&self) -> &[OwnAddress] {
+        &self.addresses
+    }
+
+    /// Where the peer of a session can be reached: what the application gave, then what the peer announced.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn session_addresses(&self, session: SessionId) -> Result<Vec<PeerAddress>> {
+        let session = self.session(session)?;
+        let routes = self.routes_of(session);
+        Ok(routes.rows().map(|row| PeerAddress { is_in_use: session.uses(&row.address), ..row }).collect())
+    }
+
+    /// Moves the session to a new link: to this address first, or to any that no link uses. The old link goes once
+    /// the new one is proven. `MoveBegan` follows, then `LinkAttached` or `MoveFailed`.
+    ///
+    /// # Errors
+    /// `HANDLE`; `ARG`; `STATE` when this end knows no address of the peer; `CLOSED` or `LOST` when it ended.
+    pub fn session_roam(&mut self, now: Instant, session: SessionId, to: Option<&str>) -> Result<()> {
+        self.command(now, session)?.roam(to)
+    }
+
+    /// Asks the peer, which dials, to move the session: to this address of ours first, or to any other.
+    ///
+    /// # Errors
+    /// `HANDLE`; `ARG`; `AGAIN` no room now; `CLOSED` or `LOST` when it ended.
+    pub fn session_goto(&mut self, now: Instant, session: SessionId, to: Option<&str>) -> Result<()> {
+        self.command(now, session)?.go_to(to)
     }
 
     /// One of the handles of a shared session is closed; the session closes with the last. What was written

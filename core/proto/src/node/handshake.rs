@@ -371,6 +371,16 @@ impl Node {
         self.link_is_over(&link, &why);
     }
 
+    /// The engine knows that a link leads nowhere now.
+    pub(super) fn on_link_doubted(&mut self, id: LinkId) {
+        let session = self.links.get(&id).and_then(|link| link.session());
+        if let Some((id_of_session, session)) = session.and_then(|of| Some((of, self.sessions.get_mut(&of)?)))
+        {
+            session.doubt(id);
+            self.dirty.insert(id_of_session);
+        }
+    }
+
     pub(super) fn on_link_timeout(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
         match &link.phase {

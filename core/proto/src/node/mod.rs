@@ -12,10 +12,13 @@
 //! changes nothing (L1).
 
 mod commands;
+mod company;
 mod connector;
 mod handshake;
 mod objects;
 mod pair;
+mod redial;
+mod routes;
 
 pub use crate::io::*;
 pub use crate::options::*;
@@ -149,6 +152,8 @@ pub struct Node {
     next_session: u64,
     next_connector: u64,
     next_attempt: u64,
+    /// Where this node can be reached, which its peers are told.
+    addresses: Vec<OwnAddress>,
     /// The TTL floor that the sessions were last told of.
     ttl_floor_told: Duration,
     next_link_counter: u64,
@@ -206,6 +211,7 @@ impl Node {
             next_session: 0,
             next_connector: 0,
             next_attempt: 0,
+            addresses: Vec::new(),
             ttl_floor_told: Duration::ZERO,
             next_link_counter: 0,
             next_n: 0,
@@ -283,6 +289,8 @@ impl Node {
             Input::Bytes { link, bytes } => self.on_bytes(link, bytes),
             Input::Writable { link, bytes } => self.on_writable(link, bytes),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
+            Input::LinkDoubted { link } => self.on_link_doubted(link),
+            Input::NetworkChanged => self.on_network_changed(),
             Input::DialAnswered { attempt } => self.on_dial_answered(attempt),
             Input::DialFailed { attempt, why } => self.on_dial_failed(attempt, why),
             Input::Done { operation } => {
@@ -422,8 +430,16 @@ impl Node {
             self.timers.set(Timer::Session(id), next);
         }
         if !session.state.is_final() {
-            if !session.connectors.is_empty() {
+            let (may_leave, may_dial) = (session.peer_drains, session.knows_where());
+            let may_spread = session.may_spread;
+            if !session.connectors.is_empty() || may_dial {
+                if may_leave {
+                    self.leave_draining_peer(id);
+                }
                 self.serve_connectors(id);
+                if may_spread {
+                    self.spread_links(id);
+                }
             }
             return;
         }

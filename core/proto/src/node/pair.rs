@@ -11,8 +11,9 @@ use crate::id::{LinkId, NodeId, SessionId, Sid};
 use crate::limits::{SESSIONS_MAX, TOMBSTONE_TIME, TOMBSTONES_MAX};
 use crate::session::{Birth, Claim, Effect, Joining, Session, proof};
 use crate::time::Instant;
-use crate::wire::{Frame, Hello, Offer, Role, Table};
+use crate::wire::{Frame, Hello, Offer, Table};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a link in pairing waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +67,11 @@ impl Node {
     /// S10: a link that was dialled for a session must reach its node.
     pub(super) fn check_destination(&mut self, id: LinkId, peer: NodeId) -> Result<()> {
         let Some(connector) = self.links.get(&id).and_then(|link| link.connector) else { return Ok(()) };
-        let Some(session_id) = self.connectors.get(&connector).and_then(|connector| connector.session())
-        else {
+        if self.connectors.get(&connector).is_some_and(|connector| connector.shuns(peer)) {
+            let what = format!("connect elsewhere: node {peer} answered, which drains");
+            return Err(Error::new(Code::WrongNode, what));
+        }
+        let Some(session_id) = self.connectors.get(&connector).and_then(|connector| connector.session) else {
             return Ok(());
         };
         let Some(session) = self.sessions.get_mut(&session_id).filter(|session| session.peer != peer) else {
@@ -78,7 +82,7 @@ impl Node {
             format!("redial {}: node {peer} answered at its address", session.peer),
         );
         let may_move = self.connectors.get(&connector).is_some_and(|connector| connector.options.any_node);
-        if !may_move || session.wants_link() != Some(Role::Primary) {
+        if !may_move || session.has_carrier() {
             return Err(why);
         }
         session.lose(why);
@@ -160,7 +164,7 @@ impl Node {
             None => !link.dialled_here(),
             Some(connector) => {
                 (!link.is_for_session() || link.moved)
-                    && self.connectors.get(&connector).is_some_and(|c| c.session().is_none())
+                    && self.connectors.get(&connector).is_some_and(|c| c.session.is_none())
             }
         }
     }
@@ -270,6 +274,7 @@ impl Node {
     }
 
     fn attach(&mut self, session_id: SessionId, id: LinkId, table: &Table) {
+        let address = self.links.get(&id).and_then(|link| self.address_of(link.attempt, link.connector));
         let (Some(session), Some(link)) = (self.sessions.get_mut(&session_id), self.links.get_mut(&id))
         else {
             return;
@@ -283,11 +288,15 @@ impl Node {
             name,
             dialled_here: link.dialled_here(),
             role,
+            address,
+            place: link.info.place.take(),
             allowance: std::mem::take(&mut link.allowance),
             prelude: std::mem::take(&mut link.out),
             said_at: link.said_at,
         };
         session.about.level = link.level;
+        let is_local = link.info.peer_is_local;
+        session.about.is_local |= is_local;
         link.phase = Phase::Attached(session_id);
         let (connector, attempt) = (link.connector, link.attempt.take());
         session.attach(self.now, joining, table, &mine, &peer);
@@ -301,8 +310,16 @@ impl Node {
         let connected =
             connector.is_some_and(|connector| self.connected(connector, attempt, session_id, !is_first));
         if is_first {
+            self.announce_to(session_id, is_local);
             self.greet(session_id, &peer, connected);
         }
+    }
+
+    /// The peer is told where this node can be reached; a local address is of no use to a peer elsewhere.
+    pub(super) fn announce_to(&mut self, session_id: SessionId, is_local: bool) {
+        let Some(session) = self.sessions.get_mut(&session_id) else { return };
+        let useful = self.addresses.iter().filter(|own| is_local || !own.is_local);
+        session.announce(useful.map(|own| Arc::clone(&own.address)).collect());
     }
 
     fn greet(&mut self, session_id: SessionId, peer: &Hello, connected: bool) {

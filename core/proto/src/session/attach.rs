@@ -11,6 +11,7 @@ use crate::options::Canary;
 use crate::time::Instant;
 use crate::wire::{Hello, Role, Table};
 use bytes::BytesMut;
+use std::sync::Arc;
 
 /// What a proof says of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub(crate) struct Joining {
     pub(crate) name: LinkName,
     pub(crate) dialled_here: bool,
     pub(crate) role: Role,
+    /// What was dialled for it.
+    pub(crate) address: Option<Arc<str>>,
+    pub(crate) place: Option<Arc<str>>,
     pub(crate) allowance: usize,
     pub(crate) prelude: BytesMut,
     /// When this end said what the peer answered: HELLO, or the arbiter's SESSION.
@@ -102,6 +106,8 @@ impl Session {
         self.progress |= self.streams.apply_table(table);
         let (id, name, role) = (joining.link, joining.name, joining.role);
         let mut link = Link::new(id, name, joining.dialled_here, role, now);
+        link.address = joining.address.clone();
+        link.place = joining.place;
         link.allowance = joining.allowance;
         link.prelude = joining.prelude;
         link.ttl = terms.ttl;
@@ -110,9 +116,12 @@ impl Session {
         self.links_total += 1;
         let highest = &mut self.highest_link[usize::from(name.by_arbiter)];
         *highest = name.counter.max(*highest);
-        self.renewal_due &= role != Role::Primary;
+        if role == Role::Primary {
+            self.succeeded();
+        }
         self.attached = true;
-        self.event(SessionEvent::LinkAttached { name, link: id, role });
+        self.event(SessionEvent::LinkAttached { name, link: id, role, address: joining.address });
+        self.leave_shared_ways();
         self.requeue_suspects();
         self.update_state("a link attached");
     }
@@ -148,6 +157,7 @@ impl Session {
         }
         if rose {
             self.requeue_suspects();
+            self.promote_standby();
         }
     }
 
@@ -227,8 +237,13 @@ impl Session {
             self.links.values_mut().for_each(|other| other.dead_untold = true);
         }
         if !self.state.is_final() {
-            self.event(SessionEvent::LinkEnded { name: link.name, why: why.clone() });
+            self.event(SessionEvent::LinkEnded { name: link.name, link: id, why: why.clone() });
         }
+        self.was_well = link.lived() >= self.liveness.beat;
+        if link.role == Role::Primary && link.address.is_some() {
+            self.last_way.clone_from(&link.address);
+        }
+        self.promote_standby();
         if hang_up {
             self.effects.push_back(Effect::Hangup(id, why));
         }

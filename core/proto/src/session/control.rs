@@ -3,7 +3,7 @@
 use super::Session;
 use crate::error::{Code, Error, Result};
 use crate::id::{CONTROL, ChannelId, ObjectId};
-use crate::io::SessionEvent;
+use crate::io::{MoveCause, SessionEvent};
 use crate::limits::{CONTROL_BACKLOG_BYTES_MAX, OBJECTS_MAX};
 use crate::object::{self, KindRules};
 use crate::time::Instant;
@@ -23,7 +23,7 @@ impl Session {
     }
 
     /// Says something that the application asked for, if there is room.
-    fn say_for_application(&mut self, doing: &str, control: &Control) -> Result<()> {
+    pub(super) fn say_for_application(&mut self, doing: &str, control: &Control) -> Result<()> {
         if let Some(why) = &self.ended {
             return Err(Error::new(why.code, format!("{doing}: the session with {} ended", self.peer)));
         }
@@ -57,6 +57,11 @@ impl Session {
             Control::Drain => {
                 self.peer_drains = true;
                 self.event(SessionEvent::PeerDrains);
+            }
+            Control::Addresses(addresses) => self.on_addresses(addresses),
+            Control::GoTo(address) => self.on_go_to(&address),
+            Control::Roam(cause) => {
+                self.event(SessionEvent::PeerMoves { cause: MoveCause::from_number(cause) });
             }
             Control::Attached { object, kind, ttl_ms } => {
                 if self.owned.len() >= OBJECTS_MAX {

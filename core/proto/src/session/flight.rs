@@ -104,6 +104,11 @@ impl Flight {
         }
     }
 
+    /// What the path alone takes, there and back, as far as is known.
+    pub(crate) fn base(&self) -> Duration {
+        self.base
+    }
+
     /// The path alone takes no longer than this, there and back.
     pub(crate) fn path_took(&mut self, took: Duration) {
         self.base = self.base.min(took);

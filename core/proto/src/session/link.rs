@@ -16,6 +16,7 @@ use crate::wire::codec::malformed;
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A value that is resent as it is now, not as it was (X1).
@@ -87,6 +88,12 @@ pub(crate) struct Link {
     pub(crate) name: LinkName,
     pub(crate) dialled_here: bool,
     pub(crate) role: Role,
+    /// The peer has to be told of the role.
+    pub(crate) role_untold: bool,
+    /// What was dialled for it; `None` at the end that accepted it.
+    pub(crate) address: Option<Arc<str>>,
+    /// Where that ended, if it is another text.
+    pub(crate) place: Option<Arc<str>>,
     pub(crate) allowance: usize,
     /// Frames of the handshake that did not fit yet.
     pub(crate) prelude: BytesMut,
@@ -143,6 +150,9 @@ impl Link {
             name,
             dialled_here,
             role,
+            role_untold: false,
+            address: None,
+            place: None,
             allowance: 0,
             prelude: BytesMut::new(),
             in_flight: VecDeque::new(),
@@ -182,6 +192,22 @@ impl Link {
         !self.retirement.wanted && self.retirement.said_until.is_none() && !self.retirement.heard
     }
 
+    /// From now on it has this role, which the peer is told; only at the end that dialled it.
+    pub(crate) fn take_role(&mut self, role: Role) {
+        self.role_untold |= self.role != role;
+        self.role = role;
+    }
+
+    /// It leads nowhere, as far as is known here; a sign of life proves the contrary.
+    pub(crate) fn doubt(&mut self) {
+        self.suspicion = Suspicion::Silent;
+    }
+
+    /// For how long it gave signs of life.
+    pub(crate) fn lived(&self) -> Duration {
+        self.last_record.since(self.attached_at)
+    }
+
     // ---- what came ----
 
     /// An authenticated record came. Answers whether the link was suspect.
@@ -198,9 +224,9 @@ impl Link {
         self.requeued = false;
     }
 
-    /// Whether the link was of use: something of this end is held, or something of the peer came.
-    pub(crate) fn is_proven(&self) -> bool {
-        self.lacked > 0 || self.echoes > 0 || self.received > 0
+    /// Whether it carries, and was of use: something of this end is held, or something of the peer came.
+    pub(crate) fn has_carried(&self) -> bool {
+        self.role == Role::Primary && (self.lacked > 0 || self.echoes > 0 || self.received > 0)
     }
 
     /// A stream or state frame came.
@@ -393,6 +419,7 @@ impl Link {
     pub(crate) fn has_own_frames(&self, now: Instant) -> bool {
         !self.prelude.is_empty()
             || self.dead_untold
+            || self.role_untold
             || self.next_beat <= now
             || self.lack_due.is_some_and(|due| due <= now)
             || self.retirement.wanted

@@ -1,7 +1,7 @@
 //! The session: one end of the virtual connection between two nodes.
 //!
 //! This file only routes: frames to the part that knows them, time to the parts that wait for it, and what
-//! they say to the node. The parts are `streams` (channels), `link`, `attach`, `transmit`, `liveness`,
+//! they say to the node. The parts are `streams` (channels), `link`, `attach`, `moves`, `transmit`, `liveness`,
 //! `calls`, `control` (channel 0 and objects), `closing` and `app` (what the application asks for); they
 //! never call each other except through here.
 
@@ -10,9 +10,11 @@ mod attach;
 mod calls;
 mod closing;
 mod control;
+mod crowding;
 mod flight;
 mod link;
 mod liveness;
+mod moves;
 mod owned;
 mod streams;
 mod table;
@@ -32,8 +34,10 @@ use crate::wire::{Frame, Hello, Role};
 use bytes::Bytes;
 use calls::Calls;
 use closing::Closing;
+use crowding::Crowding;
 use link::{Link, Pace, Suspicion};
 use liveness::{Liveness, agree};
+use moves::Successor;
 use owned::Owned;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -55,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) host_name: String,
     pub(crate) node_name: String,
     pub(crate) level: u8,
+    /// It is, or was, on this machine.
+    pub(crate) is_local: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -80,8 +86,22 @@ pub(crate) struct Session {
     pub(crate) bytes_sent: u64,
     pub(crate) peer_drains: bool,
     pub(crate) effects: VecDeque<Effect>,
-    /// Links of role bulk that this end keeps.
+    /// Links of role bulk, and such that stand by, that this end keeps.
     pub(crate) bulk_wanted: u8,
+    pub(crate) standby_wanted: u8,
+    /// The link that ended last had lived for more than a beat.
+    pub(crate) was_well: bool,
+    /// Where the link was dialled that carried last.
+    pub(crate) last_way: Option<Arc<str>>,
+    /// Where the peer can be reached, as it said.
+    pub(crate) announced: Option<Arc<[Arc<str>]>>,
+    /// Where this end can be reached, until the peer is told.
+    unsaid: Option<Arc<[Arc<str>]>>,
+    has_announced: bool,
+    /// A link may share its way with another one, although there are more ways.
+    pub(crate) may_spread: bool,
+    crowding: Crowding,
+    roams: bool,
     /// Something new of this end was held since it was asked last: redials need not slow down.
     pub(crate) progress: bool,
     /// Wishes that redial for it, the one to dial next first.
@@ -98,8 +118,8 @@ pub(crate) struct Session {
     owned: Owned,
     /// Objects that were brought back for another session: which, kind, rules, TTL, data.
     pub(crate) revived: VecDeque<(ObjectId, String, KindRules, Option<Duration>, Bytes)>,
-    /// A link is old and its successor has not attached yet (L6).
-    renewal_due: bool,
+    /// A link shall be followed by another one, which has not attached yet.
+    successor: Option<Successor>,
     closing: Option<Closing>,
     ended: Option<Box<Error>>,
     swept: bool,
@@ -137,6 +157,7 @@ impl Session {
                 host_name: birth.peer.host_name.clone(),
                 node_name: birth.peer.node_name.clone(),
                 level: birth.level,
+                is_local: false,
             },
             state: SessionState::Registering,
             attached: false,
@@ -150,6 +171,15 @@ impl Session {
             peer_drains: false,
             effects: VecDeque::new(),
             bulk_wanted: 0,
+            standby_wanted: 0,
+            was_well: false,
+            last_way: None,
+            announced: None,
+            unsaid: None,
+            has_announced: false,
+            may_spread: false,
+            crowding: Crowding::default(),
+            roams: birth.options.roams,
             progress: false,
             connectors: Vec::new(),
             watched_until: Instant::NEVER,
@@ -160,7 +190,7 @@ impl Session {
             incoming: VecDeque::new(),
             owned: Owned::default(),
             revived: VecDeque::new(),
-            renewal_due: false,
+            successor: None,
             closing: None,
             ended: None,
             swept: false,
@@ -264,6 +294,7 @@ impl Session {
         let Some(link) = self.links.get_mut(id) else { return };
         if let Some(sent_at) = link.on_beat(now, (number, echo), delay, self.liveness.beat) {
             self.liveness.on_echo(sent_at, link.ttl);
+            self.watch_crowding(now);
         }
         self.retire_older_links();
     }
@@ -296,6 +327,9 @@ impl Session {
         }
         self.settle_objects();
         self.settle_touches(now);
+        if self.unsaid.is_some() {
+            self.say_addresses();
+        }
         self.check_closed(now);
         Ok(())
     }
@@ -350,30 +384,17 @@ impl Session {
         !self.effects.is_empty() || !self.streams.changes.is_empty() || self.streams.has_work(false)
     }
 
-    /// A role that a new link should be dialled for.
-    pub(crate) fn wants_link(&self) -> Option<Role> {
-        if self.state.is_final() || !self.attached {
-            return None;
-        }
-        let (mut bulk, mut others) = (0, 0);
-        for link in self.links.values() {
-            let serves = link.is_usable() && link.suspicion < Suspicion::Silent && !link.mute;
-            *if link.role == Role::Bulk { &mut bulk } else { &mut others } += u8::from(serves);
-        }
-        if others == 0 || self.renewal_due {
-            return Some(Role::Primary);
-        }
-        (bulk < self.bulk_wanted).then_some(Role::Bulk)
-    }
-
     /// Links that this end dialled are renewed when they are old (L6).
     fn note_age(&mut self, now: Instant) {
         for link in self.links.values_mut() {
             if link.dialled_here && !link.renewing && link.is_old(now) {
                 link.renewing = true;
-                // The primary gets its successor first; a bulk link is missed by nobody meanwhile.
-                self.renewal_due |= link.role != Role::Bulk;
-                link.retirement.wanted |= link.role == Role::Bulk;
+                // The primary gets its successor first; the others are missed by nobody meanwhile.
+                if link.role == Role::Primary {
+                    self.successor.get_or_insert(Successor::Age);
+                } else {
+                    link.retirement.wanted = true;
+                }
             }
         }
     }
@@ -391,7 +412,9 @@ impl Session {
 
     fn set_state(&mut self, to: SessionState, why: &str) {
         let from = std::mem::replace(&mut self.state, to);
-        self.event(SessionEvent::State { from, to, why: why.to_owned() });
+        let deadline = (to == SessionState::Suspended).then(|| self.liveness.lease_end());
+        let (why, buffered) = (why.to_owned(), self.buffered());
+        self.event(SessionEvent::State { from, to, why, buffered, deadline });
     }
 
     /// Bytes kept for sending and for reading.

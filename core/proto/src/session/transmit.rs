@@ -182,6 +182,9 @@ impl Session {
         if batch.left() < LINK_FRAMES_BYTES_MAX {
             return;
         }
+        if std::mem::take(&mut link.role_untold) {
+            batch.frame(&Frame::Role { role: link.role });
+        }
         let leaving = link.retirement.wanted || link.retirement.heard;
         if leaving {
             link.hurry_lack(now);

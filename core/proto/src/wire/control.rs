@@ -3,8 +3,9 @@
 use super::codec::{Reader, malformed, put_bytes, put_text, put_varint};
 use crate::error::Result;
 use crate::id::ObjectId;
-use crate::limits::OBJECT_DATA_BYTES_MAX;
+use crate::limits::{ADDRESSES_MAX, OBJECT_DATA_BYTES_MAX};
 use bytes::{BufMut, Bytes, BytesMut};
+use std::sync::Arc;
 
 /// One control message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,12 @@ pub enum Control {
     },
     /// From the sender: it is draining and takes no new channels or calls.
     Drain,
+    /// The sender can be reached at these addresses; they take the place of all that it said before.
+    Addresses(Vec<Arc<str>>),
+    /// To the end that dials: move the session to a new link, to this address first; an empty one is any other.
+    GoTo(String),
+    /// The sender moves the session to a new link, for a reason with this number.
+    Roam(u8),
 }
 
 const CLOSE: u8 = 1;
@@ -51,6 +58,10 @@ const UPDATE: u8 = 7;
 const ATTACHED: u8 = 9;
 const ENDED: u8 = 11;
 const DRAIN: u8 = 13;
+// Even: who does not know them loses nothing but speed.
+const ADDRESSES: u8 = 14;
+const GO_TO: u8 = 16;
+const ROAM: u8 = 18;
 
 impl Control {
     /// The message's bytes.
@@ -79,6 +90,16 @@ impl Control {
                 to.put_u16(*code);
             }
             Control::Drain => to.put_u8(DRAIN),
+            Control::Addresses(addresses) => {
+                to.put_u8(ADDRESSES);
+                put_varint(&mut to, addresses.len() as u64);
+                addresses.iter().for_each(|address| put_text(&mut to, address));
+            }
+            Control::GoTo(address) => {
+                to.put_u8(GO_TO);
+                put_text(&mut to, address);
+            }
+            Control::Roam(cause) => to.put_slice(&[ROAM, *cause]),
         }
         to.freeze()
     }
@@ -103,6 +124,9 @@ impl Control {
             },
             ENDED => Control::Ended { object: object(&mut from)?, code: from.u16("code")? },
             DRAIN => Control::Drain,
+            ADDRESSES => Control::Addresses(addresses(&mut from)?),
+            GO_TO => Control::GoTo(from.text("address")?),
+            ROAM => Control::Roam(from.u8("cause")?),
             unknown if unknown % 2 == 0 => return Ok(None),
             unknown => return Err(malformed(format!("control type {unknown} is not known"))),
         };
@@ -114,6 +138,14 @@ impl Control {
 fn put_object(to: &mut BytesMut, kind: u8, object: ObjectId) {
     to.put_u8(kind);
     put_varint(to, object.0);
+}
+
+fn addresses(from: &mut Reader) -> Result<Vec<Arc<str>>> {
+    let count = from.varint("number of addresses")?;
+    if count > ADDRESSES_MAX as u64 {
+        return Err(malformed(format!("{count} addresses, at most {ADDRESSES_MAX} are allowed")));
+    }
+    (0..count).map(|_| from.text("address").map(Arc::from)).collect()
 }
 
 fn object(from: &mut Reader) -> Result<ObjectId> {
@@ -136,8 +168,20 @@ mod tests {
             Control::Attached { object: ObjectId(3), kind: "file".into(), ttl_ms: 0 },
             Control::Ended { object: ObjectId(3), code: 40 },
             Control::Drain,
+            Control::Addresses(vec![]),
+            Control::Addresses(vec!["10.0.0.1:7".into(), "[::1]:7".into()]),
+            Control::GoTo(String::new()),
+            Control::Roam(2),
         ] {
             assert_eq!(Control::decode(control.encode()), Ok(Some(control)));
+        }
+    }
+
+    #[test]
+    fn one_address_too_many_is_refused() {
+        for (count, is_read) in [(ADDRESSES_MAX, true), (ADDRESSES_MAX + 1, false)] {
+            let control = Control::Addresses(vec!["a:1".into(); count]);
+            assert_eq!(Control::decode(control.encode()).is_ok(), is_read);
         }
     }
 

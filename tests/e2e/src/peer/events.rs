@@ -50,12 +50,20 @@ fn node_words(event: &NodeEvent) -> String {
 
 fn session_words(event: &SessionEvent) -> String {
     match event {
-        SessionEvent::State { from, to, why } => {
+        SessionEvent::State { from, to, why, .. } => {
             format!("state {} {} {}", from.name(), to.name(), quote(why))
         }
         SessionEvent::Lost(report) => format!("lost {}", error_words(&report.cause)),
         SessionEvent::Closed(report) => format!("closed {}", error_words(&report.cause)),
-        SessionEvent::LinkAttached { name, role } => format!("attached {name} {role:?}"),
+        SessionEvent::LinkAttached { name, role, address } => {
+            format!("attached {name} {role:?} {}", quote(address))
+        }
+        SessionEvent::PeerAddresses(addresses) => format!("peer-addresses {}", quote(&addresses.join(","))),
+        SessionEvent::MoveBegan { to, cause } => {
+            format!("move-began {cause:?} {}", quote(to.as_deref().unwrap_or("")))
+        }
+        SessionEvent::MoveFailed { why } => format!("move-failed {}", error_words(why)),
+        SessionEvent::PeerMoves { cause } => format!("peer-moves {cause:?}"),
         SessionEvent::LinkEnded { name, why } => format!("link-ended {name} {}", error_words(why)),
         SessionEvent::ObjectAttached { object, kind } => format!("object-attached {object} {}", quote(kind)),
         SessionEvent::ObjectEnded { object, code } => format!("object-ended {object} {code}"),

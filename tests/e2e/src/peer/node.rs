@@ -16,8 +16,14 @@ impl Peer {
             ["listen", node, address] => self.listen(node, address, "1"),
             ["listen", node, address, level] => self.listen(node, address, level),
             ["connect", node, session, address, limit] => self.connect(node, session, address, limit),
-            ["connect-with", node, session, limit, any_node, bulk_links, addresses @ ..] => {
-                self.connect_with(node, session, limit, (any_node, bulk_links), addresses)
+            ["connect-with", node, session, limit, options, addresses @ ..] => {
+                self.connect_with(node, session, limit, options, addresses)
+            }
+            ["announce", node, addresses @ ..] => named(&self.nodes, node)
+                .and_then(|node| node.announce(Some(addresses)))
+                .map(|()| String::new()),
+            ["addresses", node] => {
+                named(&self.nodes, node).and_then(|node| node.addresses()).map(|own| quote(&own.join(",")))
             }
             ["accept", node, session, limit] => self.accept(node, session, limit),
             ["serve", node, service, behaviour] => self.serve(node, service, behaviour, false),
@@ -69,14 +75,21 @@ impl Peer {
         node: &str,
         session: &str,
         limit: &str,
-        (any_node, bulk_links): (&str, &str),
+        wishes: &str,
         addresses: &[&str],
     ) -> Result<String> {
-        let options = ConnectOptions {
-            addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
-            any_node: any_node == "any",
-            bulk_links: number(bulk_links)?,
-        };
+        let addresses = addresses.iter().map(|&address| address.to_owned()).collect();
+        let mut options = ConnectOptions { addresses, ..ConnectOptions::default() };
+        for wish in wishes.split(',') {
+            match wish.split_once('=').unwrap_or((wish, "")) {
+                ("any", _) => options.any_node = true,
+                ("race", _) => options.race = true,
+                ("bulk", count) => options.bulk_links = number(count)?,
+                ("standby", count) => options.standby_links = number(count)?,
+                ("-", _) => {}
+                (other, _) => return Err(Error::new(Code::Argument, format!("connect-with {other}"))),
+            }
+        }
         let made = named(&self.nodes, node)?.connect_with(options, wait(limit)?)?;
         Ok(self.keep_session(session, made))
     }

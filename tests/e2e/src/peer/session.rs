@@ -13,6 +13,13 @@ impl Peer {
         Some(match words {
             ["state", session] => named(&self.sessions, session).map(|s| s.state().name().to_owned()),
             ["info", session] => self.info(session),
+            ["addresses-of", session] => self.addresses_of(session),
+            ["roam", session, address @ ..] => named(&self.sessions, session)
+                .and_then(|session| session.roam(address.first().copied()))
+                .map(|()| String::new()),
+            ["goto", session, address @ ..] => named(&self.sessions, session)
+                .and_then(|session| session.go_to(address.first().copied()))
+                .map(|()| String::new()),
             ["wait", session, state, limit] => self.wait_state(session, state, limit),
             ["loss", session] => self.loss(session),
             ["call", session, service, request, limit] => {
@@ -37,6 +44,15 @@ impl Peer {
             ["use", session, channel] => self.use_lease(session, channel),
             _ => return None,
         })
+    }
+
+    /// Each address with who named it, and `*` when a link uses it.
+    fn addresses_of(&self, session: &str) -> Result<String> {
+        let rows = named(&self.sessions, session)?.addresses()?;
+        let row = |row: &clerver::PeerAddress| {
+            format!("{} {:?}{}", row.address, row.origin, if row.is_in_use { " *" } else { "" })
+        };
+        Ok(quote(&rows.iter().map(row).collect::<Vec<_>>().join("; ")))
     }
 
     fn info(&self, session: &str) -> Result<String> {

@@ -72,7 +72,7 @@ fn a_new_process_at_the_old_address_is_a_new_node() {
 #[test]
 fn any_node_takes_the_successor() {
     let pair = Pair::new(SWIFT);
-    pair.client.ok(&format!("connect-with n s 20000 any 0 {}", pair.address()));
+    pair.client.ok(&format!("connect-with n s 20000 any {}", pair.address()));
     pair.server.ok("accept n s 20000");
     pair.server.kill();
     let heir = Peer::start_in("heir", std::sync::Arc::clone(&pair.server.home));

@@ -10,6 +10,8 @@ mod closing;
 mod deaths;
 mod garbage;
 mod holes;
+#[path = "../../../hosts/mod.rs"]
+mod hosts;
 mod identity;
 mod limits;
 mod refusals;

@@ -72,10 +72,11 @@ fn four_messages_of_16_mib_at_once_with_the_smallest_budget() {
 #[test]
 fn bulk_links_carry_and_break_too() {
     let pair = Pair::new("beat_ms=200 ttl_ms=8000");
-    pair.client.ok(&format!("connect-with n s 20000 one 2 {}", pair.address()));
+    pair.client.ok(&format!("connect-with n s 20000 bulk=2 {}", pair.address()));
     pair.server.ok("accept n s 20000");
-    pair.client
-        .see_where(0, TIME, "a bulk link", |line| line.starts_with("! s attached") && line.ends_with("Bulk"));
+    pair.client.see_where(0, TIME, "a bulk link", |line| {
+        line.starts_with("! s attached") && line.contains(" Bulk ")
+    });
     pair.proxy.reset_after(Some(MIB / 2));
     both_ways(&pair, "bulk", 100_000);
 }

@@ -2,13 +2,18 @@
 
 use super::{Job, Sess};
 use crate::checker::Verdict;
-use crate::plan::{MS, Plan, SEC, What};
+use crate::plan::{Connect, MS, Plan, SEC, What};
 use crate::world::{Phase, Pid, World};
 use clerver_proto::error::Code;
 use clerver_proto::id::{ConnectorId, SessionId};
-use clerver_proto::node::ConnectOptions;
+use clerver_proto::node::{ConnectOptions, OwnAddress};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// An address that a node announces; it is of use everywhere.
+pub(crate) fn own_address(address: &str) -> OwnAddress {
+    OwnAddress { address: address.into(), is_local: false }
+}
 
 /// Where a goal stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,7 +88,8 @@ impl GoalRun {
 impl World {
     pub(super) fn do_connect(&mut self, pid: Pid, goal: usize) -> Verdict {
         let wish = self.plan.goals[goal].clone();
-        let What::Connect { addresses, bulk_links, any_node, timeout, .. } = wish.what else { return Ok(()) };
+        let What::Connect(connect) = wish.what else { return Ok(()) };
+        let addresses = connect.addresses;
         let slot = self.procs[pid].slot;
         let pair = (wish.from.min(wish.to), wish.from.max(wish.to));
         let unwanted = self.apart.contains(&pair) || self.phase == Phase::Closing;
@@ -94,10 +100,12 @@ impl World {
             .then(|| self.slots[wish.to].host);
         let options = ConnectOptions {
             addresses,
+            race: connect.race,
             expected,
-            any_node,
-            timeout: timeout.map(Duration::from_nanos),
-            bulk_links,
+            any_node: connect.any_node,
+            timeout: connect.timeout.map(Duration::from_nanos),
+            bulk_links: connect.bulk_links,
+            standby_links: connect.standby_links,
         };
         // The node may reach the session within the call, so the connector's number must be known before its events.
         match self.api(pid, "connect", |node, now| node.connect(now, options))? {
@@ -134,7 +142,7 @@ impl World {
 
     pub(super) fn connect_failed(&mut self, pid: Pid, connector: ConnectorId) {
         let Some(goal) = self.procs[pid].app.connectors.remove(&connector) else { return };
-        let What::Connect { again, .. } = self.plan.goals[goal].what else { return };
+        let What::Connect(Connect { again, .. }) = self.plan.goals[goal].what else { return };
         if !self.has_its_address(pid) {
             return;
         }
@@ -191,7 +199,7 @@ impl World {
     pub(crate) fn assign_goals(&mut self) {
         for index in 0..self.plan.goals.len() {
             let goal = &self.plan.goals[index];
-            let other = matches!(goal.what, What::Connect { .. } | What::Close { .. } | What::Drain);
+            let other = goal.what.is_act() || matches!(goal.what, What::Connect(_));
             if other || self.goals[index].status != Status::Waiting {
                 continue;
             }
@@ -246,7 +254,11 @@ impl World {
                 (run.begun, run.left) = (0, objects.count);
                 self.do_attach(pid, goal, session)
             }
-            What::Connect { .. } | What::Close { .. } | What::Drain => Ok(()),
+            What::Connect(_)
+            | What::Close { .. }
+            | What::Drain
+            | What::Move { .. }
+            | What::Announce { .. } => Ok(()),
         }
     }
 
@@ -272,7 +284,7 @@ impl World {
         {
             for index in 0..self.plan.goals.len() {
                 let goal = &self.plan.goals[index];
-                let again = matches!(goal.what, What::Connect { again: true, .. });
+                let again = matches!(goal.what, What::Connect(Connect { again: true, .. }));
                 if again && (goal.from, goal.to) == (own, peer) && self.goals[index].status == Status::Done {
                     self.goals[index].reopen();
                     let after = self.procs[pid].rng.below(SEC);
@@ -283,7 +295,7 @@ impl World {
         self.job(pid, 1000 * MS, Job::WindDown(session));
     }
 
-    /// Close and drain, when their time has come.
+    /// Close, drain and moves, when their time has come.
     pub(crate) fn act(&mut self, goal: usize) -> Verdict {
         let wish = self.plan.goals[goal].clone();
         if self.phase == Phase::Closing || self.goals[goal].status == Status::Void {
@@ -302,20 +314,37 @@ impl World {
             What::Close { timeout } => {
                 self.apart.insert((wish.from.min(wish.to), wish.from.max(wish.to)));
                 self.void_goals_between(wish.from, wish.to);
-                let sessions = &self.procs[pid].app.sessions;
-                let with_peer: Vec<SessionId> = sessions
-                    .iter()
-                    .filter(|(_, known)| known.slot == wish.to && !known.over)
-                    .map(|(session, _)| *session)
-                    .collect();
+                let with_peer = self.sessions_with(pid, wish.to);
                 with_peer.into_iter().for_each(|session| self.job(pid, 0, Job::Close(session, timeout)));
                 for slot in [wish.from, wish.to] {
                     self.cancel_connectors(slot, wish.from, wish.to)?;
                 }
             }
+            What::Move { address, ask_peer } => {
+                let to = address.as_deref();
+                for session in self.sessions_with(pid, wish.to) {
+                    let name = if ask_peer { "session_goto" } else { "session_roam" };
+                    self.api(pid, name, |node, now| match ask_peer {
+                        true => node.session_goto(now, session, to),
+                        false => node.session_roam(now, session, to),
+                    })?
+                    .ok();
+                }
+            }
+            What::Announce { addresses } => {
+                let addresses = addresses.iter().map(|address| own_address(address)).collect();
+                self.api(pid, "set_addresses", |node, now| node.set_addresses(now, addresses))?.ok();
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Sessions of this process with the node at this place that are not over.
+    fn sessions_with(&self, pid: Pid, peer: usize) -> Vec<SessionId> {
+        let sessions = &self.procs[pid].app.sessions;
+        let with_peer = sessions.iter().filter(|(_, known)| known.slot == peer && !known.over);
+        with_peer.map(|(session, _)| *session).collect()
     }
 
     /// Connectors between two places are not wanted any more.
@@ -341,8 +370,7 @@ impl World {
 
     pub(crate) fn void_goals_between(&mut self, a: usize, b: usize) {
         for (goal, run) in self.plan.goals.iter().zip(&mut self.goals) {
-            let other = matches!(goal.what, What::Close { .. } | What::Drain);
-            if !other && ((goal.from, goal.to) == (a, b) || (goal.from, goal.to) == (b, a)) {
+            if !goal.what.is_act() && ((goal.from, goal.to) == (a, b) || (goal.from, goal.to) == (b, a)) {
                 run.status = Status::Void;
             }
         }
@@ -357,7 +385,7 @@ impl World {
             }
             let from = goal.from;
             self.goals[index] = GoalRun { run: self.goals[index].run + 1, ..GoalRun::default() };
-            if matches!(self.plan.goals[index].what, What::Connect { .. })
+            if matches!(self.plan.goals[index].what, What::Connect(_))
                 && let Some(pid) = self.slots[from].current
             {
                 self.job(pid, SEC, Job::Connect(index));

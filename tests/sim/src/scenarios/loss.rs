@@ -1,8 +1,8 @@
 //! Contact lost for longer than a session lives, processes that die, sleep or come twice.
 
 use crate::clock::{Clock, PPM_MAX};
-use crate::plan::{Fault, Kind, MS, Plan, SEC, Service, Span, What};
-use crate::recipe::{calls, connect, connect_bulk, messages, objects, paced, plan};
+use crate::plan::{Fault, Kind, MS, Plan, SEC, Service, Span};
+use crate::recipe::{calls, connect, connect_as, connect_bulk, messages, objects, paced, plan};
 use std::time::Duration;
 
 pub(super) fn all() -> Vec<Plan> {
@@ -131,13 +131,7 @@ fn snapshot_clone_is_found_out(name: &str, node: usize) -> Plan {
 
 /// With `any_node` another process at the address is as good as the first, at once (S10).
 fn any_node() -> Plan {
-    let anyone = What::Connect {
-        addresses: vec!["n1".into()],
-        bulk_links: 0,
-        any_node: true,
-        again: true,
-        timeout: None,
-    };
+    let anyone = connect_as(&["n1"], |connect| connect.any_node = true);
     plan("any_node", 2)
         .timing(SEC, 100 * SEC)
         .goal(0, 1, anyone)

@@ -2,6 +2,7 @@
 
 mod links;
 mod loss;
+mod moves;
 mod objects;
 mod trust;
 mod work;
@@ -10,7 +11,7 @@ use crate::plan::Plan;
 
 /// Every scenario; the names are unique.
 pub(crate) fn all() -> Vec<Plan> {
-    [work::all(), links::all(), loss::all(), objects::all(), trust::all()].concat()
+    [work::all(), links::all(), loss::all(), moves::all(), objects::all(), trust::all()].concat()
 }
 
 /// The scenario of this name.

@@ -49,7 +49,11 @@ impl World {
             Route::BlackHole => fail(deadline, Code::Unreachable, "timed out"),
             Route::Node(to) => {
                 let from = self.procs[pid].slot;
-                let silent = self.is_blocked(from, to) || self.is_blocked(to, from) || self.slots[to].silent;
+                let is_hole = self.ways.get(&dial.address).is_some_and(|way| way.blocks > 0);
+                let silent = is_hole
+                    || self.is_blocked(from, to)
+                    || self.is_blocked(to, from)
+                    || self.slots[to].silent;
                 let target = self.slots[to].current.filter(|&target| self.procs[target].node.is_some());
                 let waiting = silent || target.is_some_and(|target| self.procs[target].stops > 0);
                 match target {
@@ -63,7 +67,8 @@ impl World {
                         fail(self.now, Code::WrongIdentity, "another host answers")
                     }
                     Some(target) => {
-                        let link = self.join(pid, from, Some(attempt), target);
+                        let address = dial.address.clone();
+                        let link = self.join(pid, from, Some((attempt, address)), target);
                         if let Some(dial) = self.procs[pid].dials.get_mut(&attempt) {
                             dial.link = Some(link);
                         }

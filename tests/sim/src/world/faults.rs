@@ -4,11 +4,15 @@ use super::{Happening, Phase, Pid, World};
 use crate::app::Job;
 use crate::checker::Verdict;
 use crate::plan::{Fault, Route, SEC};
+use clerver_proto::id::LinkId;
+use clerver_proto::node::Input;
 
 /// The end of a fault.
 #[derive(Debug, Clone)]
 pub(crate) enum Undo {
     Unblock(usize, usize),
+    UnblockAt(String),
+    UncrowdAt(String),
     Unslow(usize, usize),
     Resume(Pid),
     Restart(usize),
@@ -53,6 +57,27 @@ impl World {
             Fault::Stale { node } => return self.stale(node),
             Fault::Replay { a, b } => self.replay(a, b),
             Fault::Garbage { node } => self.garbage(node),
+            Fault::HoleAt { address, span } => {
+                self.ways.entry(address.clone()).or_default().blocks += 1;
+                self.schedule(self.now + span, Happening::Undo(Undo::UnblockAt(address)));
+            }
+            Fault::CrowdAt { address, by, span } => {
+                self.ways.entry(address.clone()).or_default().longer = by;
+                self.schedule(self.now + span, Happening::Undo(Undo::UncrowdAt(address)));
+            }
+            Fault::CutAt { address } => {
+                let there =
+                    |link: &super::net::Link| !link.dead && !link.is_tainted() && link.address == address;
+                let keys: Vec<u64> =
+                    self.links.iter().filter(|(_, link)| there(link)).map(|(key, _)| *key).collect();
+                keys.into_iter().for_each(|key| self.cut(key, [true, true]));
+            }
+            Fault::Doubt { node } => return self.doubt_a_link(node),
+            Fault::NewNetwork { node } => {
+                if let Some(pid) = self.slots[node].current {
+                    return self.give(pid, Input::NetworkChanged);
+                }
+            }
             Fault::Reroute { address, to } => {
                 self.routes.insert(address, to);
             }
@@ -112,6 +137,14 @@ impl World {
                     self.pump_all();
                 }
             }
+            Undo::UnblockAt(address) => {
+                let way = self.ways.entry(address).or_default();
+                way.blocks = way.blocks.saturating_sub(1);
+                if way.blocks == 0 {
+                    self.pump_all();
+                }
+            }
+            Undo::UncrowdAt(address) => self.ways.entry(address).or_default().longer = 0,
             Undo::Unslow(a, b) => self.path_mut(a, b).rate = None,
             Undo::Resume(pid) => return self.resume(pid),
             Undo::Restart(slot) => {
@@ -152,6 +185,17 @@ impl World {
         let key = self.rng.pick(&keys);
         let learn = self.links[&key].ends.each_ref().map(|end| only.is_none_or(|slot| end.slot == slot));
         self.cut(key, learn);
+    }
+
+    /// Says of one link of a node that it leads nowhere.
+    fn doubt_a_link(&mut self, node: usize) -> Verdict {
+        let Some(pid) = self.slots[node].current else { return Ok(()) };
+        let known: Vec<LinkId> = self.procs[pid].links.keys().copied().collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let link = self.rng.pick(&known);
+        self.give(pid, Input::LinkDoubted { link })
     }
 
     fn block(&mut self, a: usize, b: usize, span: u64) {
@@ -202,6 +246,7 @@ impl World {
         self.settled = self.now + 2 * self.plan.ttl_most() + 60 * SEC;
         self.note(0, || "HEALED".into());
         self.paths.clear();
+        self.ways.clear();
         self.links.values_mut().for_each(|link| link.cut_after = 0);
         self.pump_all();
         for slot in 0..self.slots.len() {

@@ -232,7 +232,11 @@ impl What {
             What::Calls { count, size, .. } => u64::from(*count) * (size.1 + 64) * 8,
             What::Objects(objects) => u64::from(objects.count) * 200,
             What::Oversize => 1 << 20,
-            What::Connect { .. } | What::Close { .. } | What::Drain => 0,
+            What::Connect(_)
+            | What::Close { .. }
+            | What::Drain
+            | What::Move { .. }
+            | What::Announce { .. } => 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Birth, death, sleep and doubling of processes.
 
 use super::{Happening, NOBODY, Pending, Pid, Proc, World};
-use crate::app::goals::Status;
+use crate::app::goals::{Status, own_address};
 use crate::app::{App, Job, Sess};
 use crate::checker::flows;
 use crate::checker::objects::Object;
@@ -71,6 +71,8 @@ impl World {
             let options = KindOptions { level_min: 1, embalm_for, has_discard: kind == Kind::Kept };
             self.must(pid, "kind_register", |node, now| node.kind_register(now, kind.name(), options))?;
         }
+        let addresses = self.plan.nodes[slot].addresses.iter().map(|address| own_address(address)).collect();
+        self.must(pid, "set_addresses", |node, now| node.set_addresses(now, addresses))?;
         self.want_connections(pid);
         Ok(())
     }
@@ -288,7 +290,7 @@ impl World {
         let slot = self.procs[pid].slot;
         for index in 0..self.plan.goals.len() {
             let goal = &self.plan.goals[index];
-            if goal.from == slot && matches!(goal.what, crate::plan::What::Connect { .. }) {
+            if goal.from == slot && matches!(goal.what, crate::plan::What::Connect(_)) {
                 self.goals[index].reopen();
                 let after = goal.start.saturating_sub(self.now);
                 self.job(pid, after, Job::Connect(index));

@@ -18,7 +18,7 @@ use crate::app::goals::GoalRun;
 use crate::app::{App, Job};
 use crate::checker::{Checker, Failure, Invariant, Verdict, ensure};
 use crate::clock::Clock;
-use crate::plan::{Plan, Route, SEC, What};
+use crate::plan::{Plan, Route, SEC};
 use crate::rng::Rng;
 use crate::toy;
 use clerver_proto::error::Error;
@@ -188,6 +188,8 @@ pub(crate) struct World {
     links: BTreeMap<u64, net::Link>,
     next_link: u64,
     paths: BTreeMap<(usize, usize), net::Path>,
+    /// What is wrong on the way to an address.
+    ways: BTreeMap<String, net::Way>,
     routes: BTreeMap<String, Route>,
     /// First bytes of links, for replay: (from, to, bytes).
     recorded: Vec<(usize, usize, bytes::Bytes)>,
@@ -274,6 +276,7 @@ impl World {
             links: BTreeMap::new(),
             next_link: 0,
             paths: BTreeMap::new(),
+            ways: BTreeMap::new(),
             routes,
             recorded: Vec::new(),
             snapshots: Vec::new(),
@@ -303,7 +306,7 @@ impl World {
             self.schedule(at, Happening::Fault(index));
         }
         for index in 0..self.plan.goals.len() {
-            if matches!(self.plan.goals[index].what, What::Close { .. } | What::Drain) {
+            if self.plan.goals[index].what.is_act() {
                 self.schedule(self.plan.goals[index].start, Happening::Act(index));
             }
         }

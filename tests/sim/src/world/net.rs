@@ -11,7 +11,7 @@ use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{AttemptId, LinkId};
 use clerver_proto::node::{Input, LinkInfo};
 use clerver_proto::wire::Decoder;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Time that a hang-up may take for its flush.
 const LINGER: u64 = 5 * SEC;
@@ -31,6 +31,15 @@ pub(super) struct Path {
     pub cut_every: u64,
     /// So many next links are falsified.
     pub forge: Option<(Forgery, u32)>,
+}
+
+/// What is wrong on the way to one address.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Way {
+    /// How many faults block it.
+    pub blocks: u32,
+    /// What passes takes so much longer.
+    pub longer: u64,
 }
 
 /// One end of a link.
@@ -84,6 +93,8 @@ pub(super) struct Link {
     pub cut_after: u64,
     exporter: [u8; 32],
     attempt: Option<AttemptId>,
+    /// Where it was dialled.
+    pub address: String,
     pub forgery: Option<Forgery>,
     /// The forger has said its word; nothing more gets through.
     pub muted: bool,
@@ -145,9 +156,10 @@ impl World {
         &mut self,
         dialler: Pid,
         slot: usize,
-        attempt: Option<AttemptId>,
+        dial: Option<(AttemptId, String)>,
         acceptor: Pid,
     ) -> u64 {
+        let (attempt, address) = dial.map_or((None, String::new()), |(attempt, to)| (Some(attempt), to));
         let key = self.next_link;
         self.next_link += 1;
         let to = self.procs[acceptor].slot;
@@ -172,6 +184,7 @@ impl World {
             cut_after: if cut_every == 0 { 0 } else { self.rng.range(cut_every / 2, cut_every) },
             exporter: self.rng.bytes32(),
             attempt,
+            address,
             injected: dialler == NOBODY,
             forgery,
             muted: false,
@@ -210,6 +223,7 @@ impl World {
             peer_is_local: same_machine && self.plan.net.local,
             pinned: attempt.is_some(),
             level_min: u8::from(attempt.is_none()),
+            place: None,
         };
         let process = &mut self.procs[pid];
         process.next_link += 1;
@@ -272,7 +286,7 @@ impl World {
         if link.dead || way.leaving > 0 || way.queued == 0 {
             return;
         }
-        if self.paths.get(&(from, to)).is_some_and(|path| path.blocks > 0) {
+        if is_stuck(&self.paths, &self.ways, (from, to), &link.address) {
             return;
         }
         let most = self.rng.range(1, self.plan.net.piece as u64) as usize;
@@ -290,13 +304,14 @@ impl World {
         let (from, to) = (link.ends[dir].slot, link.ends[1 - dir].slot);
         let way = &mut link.dirs[dir];
         let size = std::mem::take(&mut way.leaving);
-        let blocked = self.paths.get(&(from, to)).is_some_and(|path| path.blocks > 0);
+        let blocked = is_stuck(&self.paths, &self.ways, (from, to), &link.address);
         if link.dead || blocked || size == 0 {
             return Ok(());
         }
         let piece = take(&mut way.queue, size);
         way.queued -= size;
-        way.last = way.last.max(self.now + way.delay + jitter);
+        let longer = self.ways.get(&link.address).map_or(0, |way| way.longer);
+        way.last = way.last.max(self.now + way.delay + longer + jitter);
         let at = way.last;
         way.flight.push_back((at, Flight::Piece(piece)));
         link.passed += size as u64;
@@ -403,7 +418,7 @@ impl World {
         let way = &mut link.dirs[side];
         way.last = way.last.max(self.now + way.delay);
         let arrival = way.last;
-        let blocked = self.paths.get(&(from, to)).is_some_and(|path| path.blocks > 0);
+        let blocked = is_stuck(&self.paths, &self.ways, (from, to), &link.address);
         if !blocked {
             way.flight.push_back((arrival, Flight::End));
         }
@@ -419,7 +434,7 @@ impl World {
     pub(super) fn linger(&mut self, key: u64, side: usize) {
         let Some(link) = self.links.get(&key) else { return };
         let (from, to) = (link.ends[side].slot, link.ends[1 - side].slot);
-        let mut learn = [!self.is_blocked(from, to); 2];
+        let mut learn = [!is_stuck(&self.paths, &self.ways, (from, to), &link.address); 2];
         learn[side] = true;
         self.cut(key, learn);
     }
@@ -432,6 +447,14 @@ impl World {
             self.pump(key, 1);
         }
     }
+}
+
+type Paths = BTreeMap<(usize, usize), Path>;
+
+/// Whether nothing passes this way on a link to this address.
+fn is_stuck(paths: &Paths, ways: &BTreeMap<String, Way>, path: (usize, usize), address: &str) -> bool {
+    paths.get(&path).is_some_and(|path| path.blocks > 0)
+        || ways.get(address).is_some_and(|way| way.blocks > 0)
 }
 
 /// Takes so many bytes off the front.

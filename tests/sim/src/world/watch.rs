@@ -97,8 +97,11 @@ impl World {
                 self.tally(slot, "closed report");
                 self.check_report(pid, session, report)?;
             }
-            SessionEvent::LinkAttached { link, .. } => {
+            SessionEvent::LinkAttached { link, address, .. } => {
                 self.tally(slot, "attached");
+                if let Some(address) = address {
+                    self.tally(slot, format!("attached {address}"));
+                }
                 self.procs[pid].sessions_of_links.insert(*link, session);
             }
             SessionEvent::ObjectAction { object, action, .. } => {
@@ -109,6 +112,10 @@ impl World {
             SessionEvent::ObjectStuck { .. } => self.tally(slot, "stuck"),
             SessionEvent::ObjectEnded { code, .. } => self.tally(slot, Plan::tally_of("object_ended", *code)),
             SessionEvent::PeerDrains => self.tally(slot, "peer drains"),
+            SessionEvent::PeerAddresses(_) => self.tally(slot, "peer addresses"),
+            SessionEvent::MoveBegan { cause, .. } => self.tally(slot, format!("moves {cause:?}")),
+            SessionEvent::MoveFailed { .. } => self.tally(slot, "move failed"),
+            SessionEvent::PeerMoves { cause } => self.tally(slot, format!("peer moves {cause:?}")),
             _ => {}
         }
         Ok(())

@@ -277,7 +277,15 @@ impl World {
 
 /// What TLS tells of a link that was accepted.
 fn accepted(peer: HostId, exporter: [u8; 32]) -> Box<LinkInfo> {
-    Box::new(LinkInfo { dialled: None, peer, exporter, peer_is_local: true, pinned: false, level_min: 0 })
+    Box::new(LinkInfo {
+        dialled: None,
+        peer,
+        exporter,
+        peer_is_local: true,
+        pinned: false,
+        level_min: 0,
+        place: None,
+    })
 }
 
 fn encoded(frames: &[Frame]) -> Bytes {

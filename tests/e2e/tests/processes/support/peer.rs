@@ -77,7 +77,17 @@ impl Peer {
 
     /// A helper with the host key of this home.
     pub(crate) fn start_in(name: &'static str, home: Arc<Home>) -> Peer {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_clerver-e2e-peer"));
+        Peer::run(name, home, Command::new(env!("CARGO_BIN_EXE_clerver-e2e-peer")))
+    }
+
+    /// A helper with a host key of its own, started by another program.
+    pub(crate) fn start_by(name: &'static str, starter: &[String]) -> Peer {
+        let mut command = Command::new(&starter[0]);
+        command.args(&starter[1..]).arg(env!("CARGO_BIN_EXE_clerver-e2e-peer"));
+        Peer::run(name, Arc::new(Home::new()), command)
+    }
+
+    fn run(name: &'static str, home: Arc<Home>, mut command: Command) -> Peer {
         for (variable, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CLERVER_"))
         {
@@ -121,6 +131,14 @@ impl Peer {
     /// Gives a command that has to fail with this code.
     pub(crate) fn err(&self, command: &str, code: Code) -> Refusal {
         self.begin(command).err(code)
+    }
+
+    /// Waits until what a node announces is as wanted.
+    pub(crate) fn see_addresses(&self, node: &str, wanted: impl Fn(&str) -> bool) {
+        let watch = Stopwatch::start();
+        while !wanted(&self.ok(&format!("addresses {node}"))) {
+            assert!(!watch.left_of(LONG).is_zero(), "{}", self.ok(&format!("addresses {node}")));
+        }
     }
 
     // ---- what it says ----
