@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test bench bench-scale sim fuzz tsan lint header abi
+.PHONY: help setup install uninstall demo test bench bench-scale bench-move sim fuzz tsan lint header abi
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -28,6 +28,9 @@ bench: ## measure speed on this machine beside raw TLS, 2 min; BENCH_JSON=file f
 
 bench-scale: ## many sessions, storms, slow paths, 10 min; SESSIONS=n ONLY=F5,F12 BENCH_JSON=file
 	@tests/tools/bench-scale.sh
+
+bench-move: ## how long a session stands still when its path breaks, beside kernel MPTCP, 7 min; needs root
+	@tests/tools/bench-move.sh
 
 sim: ## simulator: SEEDS=n many seeds (FROM=first), SEED=n one seed with a trace
 	@tests/tools/setup.sh

@@ -3,10 +3,8 @@
 //! Part of the tests of `tests/e2e`, whose helper processes run inside the namespaces. They need root and the tools
 //! `ip` and `tc`; without them each says so and counts as skipped.
 
-mod network;
-
 use crate::support::{LONG, Peer};
-use network::{Hosts, Side};
+use clerver_programs::hosts::{Hosts, Side};
 use std::time::Duration;
 
 const MB: u64 = 1_000_000;

@@ -27,7 +27,7 @@ pub const TEXT_BYTES_MAX: usize = 255;
 /// Credit that every open channel keeps per direction, and that a new channel starts with (X4).
 pub const CHANNEL_BASE_BYTES: u64 = 4 * 1024;
 /// Window that one channel may grow to beyond its base while the session budget has room.
-pub const CHANNEL_WINDOW_BYTES_MAX: u64 = 1024 * 1024;
+pub const CHANNEL_WINDOW_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Window of channel 0, outside the session budget.
 pub const CONTROL_WINDOW_BYTES: u64 = 64 * 1024;
 /// The length before a message, at most.

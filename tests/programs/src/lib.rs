@@ -3,6 +3,7 @@
 //! The programs find the library beside them by the name that its soname says, so that they need no environment.
 //! [`Process`] drives a program, in any language, line by line.
 
+pub mod hosts;
 mod process;
 
 pub use process::{Process, Runner};

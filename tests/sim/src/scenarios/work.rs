@@ -62,7 +62,7 @@ fn broken_channels() -> Plan {
         .goal(1, 0, What::Broken { count: 600, by_writer: false })
         .goal(0, 1, What::Broken { count: 600, by_writer: false })
         .goal(0, 1, messages(100, 100, 1000))
-        .fault(0, Fault::CutEvery { a: 0, b: 1, bytes: 100_000 })
+        .fault(0, Fault::CutEvery { a: 0, b: 1, bytes: 60_000 })
         .expect(0, "attached", 4)
 }
 
