@@ -537,6 +537,11 @@ typedef struct clv_event {
 /* Node: the watched session token has events, a channel to accept, or its end. */
 #define CLV_EVENT_SESSION_READY 13
 /*
+ * Node: how far clv_node_drain is, each time that it changed: number sessions are not over, bytes are not with
+ * their peers yet, and text names the handlers that run.
+ */
+#define CLV_EVENT_DRAINING 14
+/*
  * Session: continuity is broken, with status and text; see clv_session_loss. Only after this event can
  * data be missing.
  */
@@ -635,6 +640,9 @@ clv_status clv_node_close(clv_node node, int64_t timeout_ms, clv_leftovers *out)
 /*
  * Takes no new sessions, channels and calls from now on, tells the peers, and waits until everything that
  * was written is with them and all handlers have returned.
+ *
+ * Meanwhile the node's events CLV_EVENT_DRAINING tell how far it is. Peers that take any node (any_node) and know
+ * another one make a session there, and keep this one until they close it.
  *
  * out (may be NULL) tells what was left when the time was over. Any thread; blocks. Errors:
  * CLV_E_IN_CALLBACK; CLV_E_HANDLE; CLV_E_ARG; CLV_E_CLOSED.

@@ -713,6 +713,7 @@ enum class EventKind : std::int32_t {
     readable = CLV_EVENT_READABLE,
     writable = CLV_EVENT_WRITABLE,
     session_ready = CLV_EVENT_SESSION_READY,
+    draining = CLV_EVENT_DRAINING,
     lost = CLV_EVENT_LOST,
     closed = CLV_EVENT_CLOSED,
     link_attached = CLV_EVENT_LINK_ATTACHED,

@@ -42,6 +42,9 @@ pub const CLV_EVENT_READABLE: clv_event_kind = 11;
 pub const CLV_EVENT_WRITABLE: clv_event_kind = 12;
 /// Node: the watched session `token` has events, a channel to accept, or its end.
 pub const CLV_EVENT_SESSION_READY: clv_event_kind = 13;
+/// Node: how far `clv_node_drain` is, each time that it changed: `number` sessions are not over, `bytes` are not with
+/// their peers yet, and `text` names the handlers that run.
+pub const CLV_EVENT_DRAINING: clv_event_kind = 14;
 /// Session: continuity is broken, with `status` and `text`; see `clv_session_loss`. Only after this event can
 /// data be missing.
 pub const CLV_EVENT_LOST: clv_event_kind = 20;
@@ -191,6 +194,10 @@ impl From<NodeEvent> for clv_event {
                 of(CLV_EVENT_STATE).session(session.0).states(from, to).text(&why)
             }
             NodeEvent::Notice { text } => of(CLV_EVENT_NOTICE).text(&text),
+            NodeEvent::Draining { sessions, undelivered_bytes, running } => {
+                let event = of(CLV_EVENT_DRAINING).number(sessions as u64).text(&running.join(", "));
+                clv_event { bytes: undelivered_bytes, ..event }
+            }
             NodeEvent::Readable { token } => of(CLV_EVENT_READABLE).token(token),
             NodeEvent::Writable { token } => of(CLV_EVENT_WRITABLE).token(token),
             NodeEvent::SessionReady { token } => of(CLV_EVENT_SESSION_READY).token(token),

@@ -83,6 +83,9 @@ pub unsafe extern "C" fn clv_node_close(
 /// Takes no new sessions, channels and calls from now on, tells the peers, and waits until everything that
 /// was written is with them and all handlers have returned.
 ///
+/// Meanwhile the node's events CLV_EVENT_DRAINING tell how far it is. Peers that take any node (any_node) and know
+/// another one make a session there, and keep this one until they close it.
+///
 /// `out` (may be NULL) tells what was left when the time was over. Any thread; blocks. Errors:
 /// CLV_E_IN_CALLBACK; CLV_E_HANDLE; CLV_E_ARG; CLV_E_CLOSED.
 ///

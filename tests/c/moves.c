@@ -214,6 +214,46 @@ static void a_race_takes_the_address_that_answers(void)
     OK(clv_node_close(server, SOON_MS, NULL));
 }
 
+/* Who takes any node leaves one that drains for another; its old session goes on until it is closed. */
+static void a_node_that_drains_sends_its_peers_elsewhere(void)
+{
+    clv_node leaving = node_with(SETTINGS), staying = node_with(SETTINGS), client = node_with(SETTINGS);
+    char first[CLV_ADDRESS_BYTES], second[CLV_ADDRESS_BYTES];
+    clv_connect_options options = CLV_CONNECT_OPTIONS_INIT;
+    clv_leftovers left = CLV_LEFTOVERS_INIT;
+    clv_event event = CLV_EVENT_INIT;
+    const char *addresses[2];
+    clv_session session, elsewhere;
+    int told = 0;
+
+    MUST(clv_node_listen(leaving, "127.0.0.1:0", -1, first, sizeof first));
+    MUST(clv_node_listen(staying, "127.0.0.1:0", -1, second, sizeof second));
+    MUST(clv_serve(leaving, "echo", NULL, echo, NULL, NULL));
+    MUST(clv_serve(staying, "echo", NULL, echo, NULL, NULL));
+    addresses[0] = first;
+    addresses[1] = second;
+    options.addresses = addresses;
+    options.addresses_count = 2;
+    options.any_node = 1;
+    MUST(clv_connect_with(client, &options, SOON_MS, &session));
+    must_echo(session);
+    OK(clv_node_drain(leaving, SOON_MS, &left));
+    CHECK(left.channels == 0 && left.running == 0);
+    MUST(clv_accept(client, SOON_MS, &elsewhere));
+    must_echo(elsewhere);
+    CHECK(strcmp(addresses_of(elsewhere).used, second) == 0);
+    while (clv_node_next_event(leaving, 0, &event) == CLV_OK)
+        if (event.kind == CLV_EVENT_DRAINING && event.number == 1)
+            told = 1;
+    CHECK(told);
+    /* Its calls are refused, and it ends in good order. */
+    OK(clv_session_close(session, SOON_MS));
+    OK(clv_session_close(elsewhere, SOON_MS));
+    OK(clv_node_close(client, SOON_MS, NULL));
+    OK(clv_node_close(staying, SOON_MS, NULL));
+    OK(clv_node_close(leaving, SOON_MS, NULL));
+}
+
 static void bad_addresses_are_refused(void)
 {
     pair both = pair_with(SETTINGS);
@@ -263,6 +303,7 @@ int main(void)
     RUN(who_finds_nobody_stays_where_it_is);
     RUN(a_link_that_stands_by_is_on_another_way);
     RUN(a_race_takes_the_address_that_answers);
+    RUN(a_node_that_drains_sends_its_peers_elsewhere);
     RUN(bad_addresses_are_refused);
     return check_end();
 }

@@ -327,6 +327,9 @@ impl Node {
     /// Takes no new sessions, channels and calls from now on, tells the peers, and waits for at most `wait`
     /// until everything written is with them and all handlers have returned. The report says what was left
     /// then.
+    ///
+    /// Meanwhile the event [`NodeEvent::Draining`] tells how far it is. Peers that take any node (`any_node`) and know
+    /// another one make a session there, and keep this one until they close it.
     pub fn drain(&self, wait: Wait) -> Result<DrainReport> {
         let drained = self.engine().drain(wait)?;
         Ok(DrainReport { undelivered: undelivered(drained.undelivered), running: drained.running })

@@ -5,7 +5,7 @@
 
 use super::bridge::closing;
 use super::command::Command;
-use super::event::LogLevel;
+use super::event::{LogLevel, NodeEvent};
 use super::event_loop::LAST_TURN;
 use super::shard::{Batch, Shard};
 use super::{Engine, Place, clock, is_inline, workers};
@@ -48,14 +48,37 @@ impl Engine {
         }
         let until = clock::deadline(wait);
         self.change(|shard, now| shard.node.drain(now))?;
+        let mut told = None;
         loop {
             let undelivered = self.undelivered();
             let running = self.running_calls();
+            self.tell_progress(&undelivered, &running, &mut told);
             if (undelivered.is_empty() && running.is_empty()) || clock::now() >= until {
                 return Ok(Drained { undelivered, running });
             }
             self.pause(until, |_| false)?;
         }
+    }
+
+    /// An event for each step of a drain.
+    fn tell_progress(
+        self: &Arc<Self>,
+        undelivered: &[Leftover],
+        running: &[String],
+        told: &mut Option<(usize, u64, usize)>,
+    ) {
+        let undelivered_bytes = undelivered.iter().map(|(_, _, report)| report.written - report.held).sum();
+        self.with_shard(|shard, _, batch| {
+            let is_open = |session: &SessionId| {
+                shard.node.session_info(*session).is_ok_and(|info| !info.state.is_final())
+            };
+            let sessions = shard.node.sessions().iter().filter(|session| is_open(session)).count();
+            let now = (sessions, undelivered_bytes, running.len());
+            if told.replace(now) != Some(now) {
+                let running = running.to_vec();
+                shard.tell(NodeEvent::Draining { sessions, undelivered_bytes, running }, batch);
+            }
+        });
     }
 
     /// Waits until the peer of a session holds what was written, or the time is over.

@@ -87,6 +87,15 @@ pub enum NodeEvent {
         /// Why.
         why: String,
     },
+    /// How far a drain of this node is, told each time that it changed.
+    Draining {
+        /// Sessions that are not over.
+        sessions: usize,
+        /// Bytes that their peers do not hold yet.
+        undelivered_bytes: u64,
+        /// Handlers that run, such as `service "echo"`.
+        running: Vec<String>,
+    },
     /// A notice of the protocol.
     Notice {
         /// What.

@@ -6,6 +6,7 @@ use clerver::identity::HostKey;
 use clerver::trust::TrustStore;
 use clerver_programs::hosts::{Hosts, Side};
 use clerver_programs::{Process, Runner};
+use clerver_proxy::Stopwatch;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -127,9 +128,12 @@ fn start(hosts: &Hosts, side: Side, words: &[&str], home: &TempDir) -> Result<Pr
     Ok(Process::start(&Runner { name: "bench-move", command }, home.path())?)
 }
 
-#[expect(clippy::disallowed_methods, reason = "what is measured takes its time")]
-fn pause(span: Duration) {
-    std::thread::sleep(span);
+/// What is measured takes its time.
+pub(crate) fn pause(span: Duration) {
+    let watch = Stopwatch::start();
+    while !watch.left_of(span).is_zero() {
+        std::thread::park_timeout(watch.left_of(span));
+    }
 }
 
 /// The longest pause that the receiver sees when the path breaks.

@@ -1,6 +1,7 @@
 //! The two programs that the driver runs: a receiver that knows how long nothing came, and a sender.
 
 use crate::carrier::{Carrier, Result};
+use crate::driver::pause;
 use clerver_proxy::Stopwatch;
 use parking_lot::Mutex;
 use std::io::BufRead;
@@ -86,7 +87,7 @@ pub(crate) fn send(kind: &str, address: &str, wish: &str) -> Result<()> {
                 return;
             }
             if told.load(Ordering::Relaxed) != BULK {
-                pace();
+                pause(PACE);
             }
         }
     });
@@ -104,9 +105,4 @@ pub(crate) fn send(kind: &str, address: &str, wish: &str) -> Result<()> {
         say("done");
     }
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a sender that paces itself has to wait")]
-fn pace() {
-    std::thread::sleep(PACE);
 }

@@ -9,8 +9,8 @@ mod world;
 
 use arbitrary::{Result, Unstructured};
 use clerver_c_face::{
-    buffer::*, call::*, channel::*, descriptor::*, event::*, log::*, node::*, noun::*, object::*, options::*,
-    report::*, service::*, session::*, status::*,
+    address::*, buffer::*, call::*, channel::*, descriptor::*, event::*, log::*, node::*, noun::*, object::*,
+    options::*, report::*, service::*, session::*, status::*,
 };
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -181,6 +181,8 @@ fn on_nodes(a: &mut Arguments<'_, '_>) -> Result<()> {
                     addresses_count: a.input.int_in_range(0..=2)?,
                     any_node: a.input.arbitrary()?,
                     bulk_links: a.input.int_in_range(-1..=9)?,
+                    standby_links: a.input.int_in_range(-1..=5)?,
+                    race: a.input.arbitrary()?,
                 };
                 let mut options = a.sized(options)?;
                 let status = check(clv_connect_with(node, place(&mut options, is_null), wait, &mut session));
@@ -200,7 +202,7 @@ fn on_nodes(a: &mut Arguments<'_, '_>) -> Result<()> {
 fn on_driving(a: &mut Arguments<'_, '_>, node: clv_node, wait: i64, is_null: bool) -> Result<()> {
     // SAFETY: as above.
     unsafe {
-        match a.input.int_in_range(0..=5u8)? {
+        match a.input.int_in_range(0..=7u8)? {
             0 | 1 => {
                 let mut out = a.output::<clv_event>()?;
                 if check(clv_node_next_event(node, wait, place(&mut out, is_null))) == CLV_OK {
@@ -213,6 +215,15 @@ fn on_driving(a: &mut Arguments<'_, '_>, node: clv_node, wait: i64, is_null: boo
                 check(clv_node_counters(node, place(&mut out, is_null)));
             }
             4 => drop(check(clv_node_reload_trust(node))),
+            5 => {
+                let list = [pointer(&a.address()?), a.world.address.as_ptr()];
+                let list = if is_null { null() } else { list.as_ptr() };
+                check(clv_node_announce(node, list, a.input.int_in_range(0..=2)?));
+            }
+            6 => {
+                let each: clv_address_visit = if is_null { None } else { Some(see_address) };
+                check(clv_node_addresses(node, each, null_mut()));
+            }
             _ => {
                 let mut fd: c_int = -1;
                 check(clv_node_fd(node, if is_null { null_mut() } else { &mut fd }));
@@ -313,7 +324,7 @@ fn on_sessions(a: &mut Arguments<'_, '_>) -> Result<()> {
     let mut text = [0 as c_char; 100];
     // SAFETY: as above.
     unsafe {
-        match a.input.int_in_range(0..=13u8)? {
+        match a.input.int_in_range(0..=16u8)? {
             0 => {
                 let mut state = 0;
                 check(clv_session_state(session, if is_null { null_mut() } else { &mut state }));
@@ -343,6 +354,13 @@ fn on_sessions(a: &mut Arguments<'_, '_>) -> Result<()> {
                 let status = check(clv_call_start(session, pointer(&name), data.0, data.1, wait, &mut call));
                 a.made(status, call.id);
             }
+            12 => drop(check(clv_session_roam(session, pointer(&a.address()?)))),
+            13 => drop(check(clv_session_goto(session, pointer(&a.address()?)))),
+            14 => drop(check(clv_session_addresses(
+                session,
+                if is_null { None } else { Some(see_address) },
+                null_mut(),
+            ))),
             10 | 11 => {
                 let mut reply = std::ptr::without_provenance_mut(UNWRITTEN as usize);
                 let status =

@@ -291,8 +291,15 @@ impl World {
         self.hostile.insert(link, hostile);
         self.ends[who].room.insert(link, 0);
         let pinned = dialled.is_some();
-        let info =
-            LinkInfo { dialled, peer: node.host, exporter, peer_is_local: false, pinned, level_min: 0, place: None };
+        let info = LinkInfo {
+            dialled,
+            peer: node.host,
+            exporter,
+            peer_is_local: false,
+            pinned,
+            level_min: 0,
+            place: None,
+        };
         self.give(who, Input::LinkUp { link, info: Box::new(info) });
         self.grant(who, link, room);
         if hello {

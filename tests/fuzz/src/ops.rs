@@ -6,7 +6,7 @@ use crate::world::{KIND, SERVICE, World, trust};
 use bytes::{Bytes, BytesMut};
 use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{AttemptId, ChannelId, ConnectorId, LinkId, ObjectId, SessionId};
-use clerver_proto::node::{CallOptions, ChannelOptions, ConnectOptions, Input, ObjectAction};
+use clerver_proto::node::{CallOptions, ChannelOptions, ConnectOptions, Input, ObjectAction, OwnAddress};
 use std::time::Duration;
 
 fn ms(span: u16) -> Duration {
@@ -80,6 +80,8 @@ impl World {
                 let timeout = timeout.then(|| Duration::from_secs(3));
                 let options =
                     ConnectOptions { bulk_links: bulk % 4, any_node, timeout, ..ConnectOptions::to("peer") };
+                let (standby_links, race) = (bulk / 4 % 3, bulk > 200);
+                let options = ConnectOptions { standby_links, race, ..options };
                 let options = ConnectOptions { addresses: vec!["a:1".into(), "b:2".into()], ..options };
                 let who = side(who);
                 if self.ends[who].app.connectors.len() < 3
@@ -109,6 +111,23 @@ impl World {
                 self.was_drained = true;
                 let _ = self.command(side(who), |node, now| node.drain(now));
             }
+            Op::Announce { who, count } => self.announce(side(who), count),
+            Op::Move { who, pick: at, by_peer, to } => {
+                let address = ["", "a:1", "c:3"].get(usize::from(to)).copied();
+                if let Some(session) = pick(&self.ends[side(who)].app.sessions, at) {
+                    let _ = self.command(side(who), |node, now| match by_peer {
+                        true => node.session_goto(now, session, address),
+                        false => node.session_roam(now, session, address),
+                    });
+                }
+            }
+            Op::Network { who, pick: at, doubts } => {
+                let links: Vec<_> = self.ends[side(who)].room.keys().copied().collect();
+                match pick(&links, at).filter(|_| doubts) {
+                    Some(link) => self.give(side(who), Input::LinkDoubted { link }),
+                    None => self.give(side(who), Input::NetworkChanged),
+                }
+            }
             Op::SweepAll { who } => drop(self.command(side(who), |node, now| node.sweep_all(now))),
             Op::Block { who, blocked } => {
                 let blocked = blocked.then(|| self.ends[1 - side(who)].node.id().host);
@@ -119,6 +138,15 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    fn announce(&mut self, who: usize, count: u8) {
+        let own = |at| OwnAddress {
+            address: format!("{}:{at}", char::from(b'a' + at % 4)).into(),
+            is_local: at % 3 == 0,
+        };
+        let addresses = (0..count % 70).map(own).collect();
+        let _ = self.command(who, |node, now| node.set_addresses(now, addresses));
     }
 
     pub fn close(&mut self, who: usize, session: SessionId, wait: Duration) {

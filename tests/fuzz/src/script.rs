@@ -219,6 +219,23 @@ pub enum Op {
     Drain {
         who: bool,
     },
+    Announce {
+        who: bool,
+        count: u8,
+    },
+    /// Of the session itself, or of its peer; to an address that is named or to none.
+    Move {
+        who: bool,
+        pick: u8,
+        by_peer: bool,
+        to: u8,
+    },
+    /// What a system says of its network.
+    Network {
+        who: bool,
+        pick: u8,
+        doubts: bool,
+    },
     SweepAll {
         who: bool,
     },

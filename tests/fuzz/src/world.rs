@@ -248,7 +248,8 @@ impl World {
         for (end, dialled) in [(who, Some(attempt)), (1 - who, None)] {
             let peer = self.ends[1 - end].node.id().host;
             let pinned = dialled.is_some();
-            let info = LinkInfo { dialled, peer, exporter, peer_is_local: false, pinned, level_min: 0, place: None };
+            let info =
+                LinkInfo { dialled, peer, exporter, peer_is_local: false, pinned, level_min: 0, place: None };
             self.ends[end].room.insert(link, 0);
             self.give(end, Input::LinkUp { link, info: Box::new(info) });
         }

@@ -1,5 +1,5 @@
-//! Two hosts, as far as one machine has them: network namespaces with two paths between them, made and removed by whoever
-//! uses them. Needs root, `ip` and `tc`.
+//! Two hosts, as far as one machine has them: network namespaces with two paths between them, made and removed by
+//! whoever uses them. Needs root, `ip` and `tc`.
 
 use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};

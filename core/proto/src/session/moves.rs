@@ -84,12 +84,15 @@ impl Session {
     pub(crate) fn announce(&mut self, addresses: Vec<Arc<str>>) {
         if self.has_announced || !addresses.is_empty() {
             self.unsaid = Some(addresses.into());
-            self.say_addresses();
         }
     }
 
-    /// Only the latest list waits, so a peer that reads nothing makes nothing grow.
+    /// Only the latest list waits, so a peer that reads nothing makes nothing grow. The first one goes after the first
+    /// echo, for before it would be in the way of the first call.
     pub(super) fn say_addresses(&mut self) {
+        if !self.has_announced && !self.links().any(|link| link.echoes > 0) {
+            return;
+        }
         let occupied = self.streams.get(crate::id::CONTROL).map_or(0, |control| control.send.occupied());
         if occupied > CONTROL_WINDOW_BYTES || self.state.is_final() {
             return;

@@ -2,8 +2,8 @@
 
 use super::INPUTS_MAX;
 use clerver_c_face::{
-    buffer::*, call::*, channel::*, log::*, node::*, noun::*, object::*, options::*, report::*, service::*,
-    session::*, state::*, status::*,
+    address::clv_address, buffer::*, call::*, channel::*, log::*, node::*, noun::*, object::*, options::*,
+    report::*, service::*, session::*, state::*, status::*,
 };
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -59,6 +59,7 @@ pub(crate) unsafe extern "C" fn print_object(
 pub(crate) unsafe extern "C" fn see_object(_: *mut c_void, _: *const clv_object_info) {}
 pub(crate) unsafe extern "C" fn see_line(_: *mut c_void, _: *const c_char) {}
 pub(crate) unsafe extern "C" fn see_task(_: *mut c_void, _: *const clv_task_info) {}
+pub(crate) unsafe extern "C" fn see_address(_: *mut c_void, _: *const clv_address) {}
 pub(crate) unsafe extern "C" fn see_channel(_: *mut c_void, _: *const clv_channel_report) {}
 
 /// Two nodes with a session, and every number that was ever a handle in this input.
