@@ -50,6 +50,33 @@ fn first_shouts() {
     server.good_rest();
 }
 
+#[test]
+fn two_ways_moves_its_session() {
+    let shop = Workshop::new();
+    let program = compile(&shop, "two_ways");
+    let mut server = shop.start(&program, ["serve", "127.0.0.1:0", "127.0.0.2:0"]);
+    let [first, second] = [0, 1].map(|_| server.says_rest_of("serving at "));
+    let mut client = shop.start(&program, ["talk", &first]);
+    client.tell("hello");
+    client.says_later("HELLO");
+    client.tell("");
+    client.tell("still here?");
+    client.says_later("moving: as you wish");
+    client.says_later("STILL HERE?");
+    server.tell(&second);
+    // The server's wish and the client's calls go different ways, and the client tells only when it has a line.
+    loop {
+        client.tell("and now?");
+        if client.line().unwrap() == "moving: the server asked for it" {
+            break;
+        }
+    }
+    client.finish_input();
+    client.good_rest();
+    server.finish_input();
+    server.good_rest();
+}
+
 /// A server and three clients, each in C or C++: jobs are added, taken, given back by a killed worker, and done.
 pub(crate) fn jobs_are_queued_and_come_back(shop: &Workshop, server: &Path, client: &Path) {
     let mut server = shop.start(server, ["127.0.0.1:0"]);

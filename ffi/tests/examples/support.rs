@@ -186,6 +186,16 @@ impl Program {
         }
     }
 
+    /// Some later line must be this one; those before it are passed over.
+    pub(crate) fn says_later(&mut self, wanted: &str) {
+        while let Some(line) = self.line() {
+            if line == wanted {
+                return;
+            }
+        }
+        self.fail(&format!("it never said {wanted:?}"));
+    }
+
     /// The next line must begin like this; answers the rest up to a semicolon.
     pub(crate) fn says_rest_of(&mut self, wanted: &str) -> String {
         let line = self.line().unwrap_or_default();
