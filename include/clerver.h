@@ -577,7 +577,8 @@ typedef struct clv_event {
 #define CLV_EVENT_PEER_ADDRESSES 33
 /*
  * Session: this end connects anew, to the address text first or (empty) to any other; number is the
- * clv_move_cause. CLV_EVENT_LINK_ATTACHED or CLV_EVENT_MOVE_FAILED follows.
+ * clv_move_cause. CLV_EVENT_LINK_ATTACHED or CLV_EVENT_MOVE_FAILED follows; with CLV_MOVE_CONGESTION the connection is
+ * there already.
  */
 #define CLV_EVENT_MOVE_BEGAN 34
 /* Session: nobody answered where it could move to, with status and text. It stays where it is. */
@@ -860,7 +861,7 @@ typedef struct clv_address {
     clv_address_origin origin;
     /* Not 0: a connection of the session uses it. */
     int32_t in_use;
-    /* Not 0: it was tried and failed since the session had a connection last. */
+    /* Not 0: it failed in the round of attempts that goes on. */
     int32_t failed;
     /* Always 0. */
     int32_t reserved;
@@ -878,6 +879,8 @@ typedef int32_t clv_move_cause;
 #define CLV_ADDRESS_GIVEN 2
 /* The peer announced it. */
 #define CLV_ADDRESS_ANNOUNCED 3
+/* Whoever moved the session there; it was neither given nor announced. */
+#define CLV_ADDRESS_MOVED 4
 /* A program wanted it: clv_session_roam. */
 #define CLV_MOVE_ASKED 1
 /* The other end asked for it: clv_session_goto. */

@@ -667,7 +667,9 @@ enum class AddressOrigin : std::int32_t {
     /* The program, with a connect. */
     given = CLV_ADDRESS_GIVEN,
     /* The peer announced it. */
-    announced = CLV_ADDRESS_ANNOUNCED
+    announced = CLV_ADDRESS_ANNOUNCED,
+    /* Whoever moved the session there; it was neither given nor announced. */
+    moved = CLV_ADDRESS_MOVED
 };
 
 /* One address of a node. */
@@ -676,7 +678,7 @@ struct Address {
     AddressOrigin origin = AddressOrigin::own;
     /* A connection of the session uses it. */
     bool in_use = false;
-    /* It was tried and failed since the session had a connection last. */
+    /* It failed in the round of attempts that goes on. */
     bool failed = false;
 };
 

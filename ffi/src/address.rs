@@ -18,6 +18,8 @@ pub const CLV_ADDRESS_OWN: clv_address_origin = 1;
 pub const CLV_ADDRESS_GIVEN: clv_address_origin = 2;
 /// The peer announced it.
 pub const CLV_ADDRESS_ANNOUNCED: clv_address_origin = 3;
+/// Whoever moved the session there; it was neither given nor announced.
+pub const CLV_ADDRESS_MOVED: clv_address_origin = 4;
 
 /// Why a session moves, one of CLV_MOVE_...
 pub type clv_move_cause = i32;
@@ -49,7 +51,7 @@ pub struct clv_address {
     pub origin: clv_address_origin,
     /// Not 0: a connection of the session uses it.
     pub in_use: i32,
-    /// Not 0: it was tried and failed since the session had a connection last.
+    /// Not 0: it failed in the round of attempts that goes on.
     pub failed: i32,
     /// Always 0.
     pub reserved: i32,
@@ -150,6 +152,7 @@ pub unsafe extern "C" fn clv_session_addresses(
             let origin = match row.origin {
                 AddressOrigin::Given => CLV_ADDRESS_GIVEN,
                 AddressOrigin::Announced => CLV_ADDRESS_ANNOUNCED,
+                AddressOrigin::Moved => CLV_ADDRESS_MOVED,
             };
             // SAFETY: the caller's part.
             unsafe { show(each, user, &row.address, (origin, row.is_in_use, row.has_failed)) };

@@ -76,7 +76,8 @@ pub const CLV_EVENT_OBJECT_STUCK: clv_event_kind = 32;
 /// it announced before. See `clv_session_addresses`.
 pub const CLV_EVENT_PEER_ADDRESSES: clv_event_kind = 33;
 /// Session: this end connects anew, to the address `text` first or (empty) to any other; `number` is the
-/// clv_move_cause. CLV_EVENT_LINK_ATTACHED or CLV_EVENT_MOVE_FAILED follows.
+/// clv_move_cause. CLV_EVENT_LINK_ATTACHED or CLV_EVENT_MOVE_FAILED follows; with CLV_MOVE_CONGESTION the connection is
+/// there already.
 pub const CLV_EVENT_MOVE_BEGAN: clv_event_kind = 34;
 /// Session: nobody answered where it could move to, with `status` and `text`. It stays where it is.
 pub const CLV_EVENT_MOVE_FAILED: clv_event_kind = 35;

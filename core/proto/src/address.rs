@@ -7,6 +7,13 @@ pub(crate) fn place_of(address: &str) -> &str {
     rest.split_once('/').map_or(rest, |(place, _)| place)
 }
 
+/// As `place_of`, of an address that a peer names: `None` for what says more than it may, or nothing.
+pub(crate) fn named_place(address: &str) -> Option<&str> {
+    let place = place_of(address);
+    let is_plain = !place.is_empty() && !place.contains(['@', '/']) && !place.contains(char::is_whitespace);
+    is_plain.then_some(place)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -20,6 +27,14 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(place_of(address), place);
+        }
+    }
+
+    #[test]
+    fn a_peer_names_places_and_nothing_else() {
+        assert_eq!(named_place("clv://AAAA@a:7/till"), Some("a:7"));
+        for refused in ["", "clv://", "a@b@c:7", "a b:7", "clv://x@/till"] {
+            assert_eq!(named_place(refused), None, "{refused}");
         }
     }
 }

@@ -340,6 +340,8 @@ pub enum AddressOrigin {
     Given,
     /// The peer: a dynamic address (R2).
     Announced,
+    /// Whoever moved the session there; it is in neither table.
+    Moved,
 }
 
 /// One address of the peer of a session.
@@ -414,6 +416,7 @@ pub enum SessionEvent {
     /// The peer can be reached at these addresses, and at no others that it announced before (R2).
     PeerAddresses(Arc<[Arc<str>]>),
     /// This end dials a link that shall take the place of the one that carries: `LinkAttached` or `MoveFailed` follows.
+    /// Where the cause is congestion that link is there already, and takes over now.
     MoveBegan {
         /// Where it goes first; `None` is anywhere else.
         to: Option<Arc<str>>,

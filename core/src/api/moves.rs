@@ -19,8 +19,8 @@ impl Session {
     ///
     /// Errors: `STATE` when this end knows no address of the peer; `ARG`; `LOST`, `CLOSED`.
     pub fn roam(&self, address: Option<&str>) -> Result<()> {
-        check_address(address)?;
-        self.change(|shard, now| shard.node.session_roam(now, self.id(), address))
+        let address = in_one_form(address)?;
+        self.change(|shard, now| shard.node.session_roam(now, self.id(), address.as_deref()))
     }
 
     /// Asks the peer, which dials, to move the session to this address of ours first, or to any other. If nobody
@@ -28,12 +28,12 @@ impl Session {
     ///
     /// Errors: `ARG`; `AGAIN` no room now; `LOST`, `CLOSED`.
     pub fn go_to(&self, address: Option<&str>) -> Result<()> {
-        check_address(address)?;
-        self.change(|shard, now| shard.node.session_goto(now, self.id(), address))
+        let address = in_one_form(address)?;
+        self.change(|shard, now| shard.node.session_goto(now, self.id(), address.as_deref()))
     }
 }
 
-/// Whether this is an address that can be dialled, if it is one.
-fn check_address(address: Option<&str>) -> Result<()> {
-    address.map_or(Ok(()), |text| text.parse::<Address>().map(drop))
+/// An address that can be dialled, if it is one, as it is known everywhere.
+fn in_one_form(address: Option<&str>) -> Result<Option<String>> {
+    address.map(|text| text.parse::<Address>().map(|address| address.to_string())).transpose()
 }

@@ -412,7 +412,8 @@ impl Wish {
         let mut expected: Vec<HostId> = parsed.iter().filter_map(|address| address.host_id).collect();
         expected.dedup();
         let options = node::ConnectOptions {
-            addresses: options.addresses.clone(),
+            // In one form, so that an address is known again.
+            addresses: parsed.iter().map(|address| address.to_string()).collect(),
             // Each address brings its own again when it is dialled; the protocol compares when they all
             // agree.
             expected: if expected.len() == 1 { expected.pop() } else { None },

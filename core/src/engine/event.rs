@@ -167,6 +167,7 @@ pub enum SessionEvent {
     /// The peer can be reached at these addresses, and at none that it announced before.
     PeerAddresses(Vec<String>),
     /// This end dials a link that shall take the place of the one that carries: `LinkAttached` or `MoveFailed` follows.
+    /// Where the cause is congestion that link is there already, and takes over now.
     MoveBegan {
         /// Where it goes first; `None` is anywhere else.
         to: Option<String>,

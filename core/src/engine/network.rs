@@ -152,7 +152,7 @@ impl Driver {
         if now == network.known {
             return;
         }
-        let is_larger = !now.is_subset(&network.known);
+        let is_larger = now.difference(&network.known).any(|ip| is_of_use(*ip) && !ip.is_loopback());
         network.known = now;
         for engine in event_loop.members() {
             let doubted = self.links_without_address(engine.number);
@@ -224,5 +224,5 @@ pub(crate) fn own_address(text: &str) -> Result<OwnAddress> {
         return Err(Error::new(Code::Argument, what));
     }
     let is_local = address.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    Ok(OwnAddress { address: text.into(), is_local })
+    Ok(OwnAddress { address: address.pin_name().into(), is_local })
 }

@@ -7,7 +7,7 @@
 use super::connector::Flying;
 use super::{Event, Node};
 use crate::error::Error;
-use crate::id::{ConnectorId, SessionId};
+use crate::id::{ConnectorId, LinkId, SessionId};
 use crate::wire::Role;
 use std::sync::Arc;
 
@@ -33,10 +33,41 @@ impl Node {
         if let Some(address) = self.unused_address(id) {
             return self.dial_as(id, Flying { role: Role::Standby, address, is_better: true });
         }
+        self.seek_ways_later(id);
         let session = self.connectors.get(&id).and_then(|connector| connector.session);
         if let Some(session) = session.and_then(|session| self.sessions.get_mut(&session)) {
             session.no_probe();
         }
+    }
+
+    /// Addresses that failed may be tried again after the longest pause.
+    fn seek_ways_later(&mut self, id: ConnectorId) {
+        let at = self.now + self.options.redial.max;
+        let Some(connector) = self.connectors.get_mut(&id) else { return };
+        if connector.routes.rows().any(|row| row.has_failed) {
+            connector.spread_at.get_or_insert(at);
+            self.arm_connector(id);
+        }
+    }
+
+    /// A link of a connector attached: what it was dialled instead of can go, unless it turned out to be on the same
+    /// way.
+    pub(super) fn settle_company(
+        &mut self,
+        id: ConnectorId,
+        session_id: SessionId,
+        link: LinkId,
+        flying: Option<Flying>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&session_id) else { return };
+        if let Some(flying) = flying.filter(|flying| flying.is_better && session.shares(link)) {
+            session.retire(Some(link));
+            if let Some(connector) = self.connectors.get_mut(&id) {
+                connector.routes.failed(&flying.address);
+            }
+            return self.seek_ways_later(id);
+        }
+        session.leave_shared_ways();
     }
 
     /// An address that no link uses, that nobody dials now and that did not fail in this round.
@@ -88,12 +119,6 @@ impl Node {
         if let Some(address) = self.unused_address(id) {
             return self.dial_as(id, Flying { role, address, is_better: true });
         }
-        if connector.routes.rows().any(|row| row.has_failed) {
-            let company_at = self.now + self.options.redial.max;
-            if let Some(connector) = self.connectors.get_mut(&id) {
-                connector.company_at.get_or_insert(company_at);
-            }
-            self.arm_connector(id);
-        }
+        self.seek_ways_later(id);
     }
 }

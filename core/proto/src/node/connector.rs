@@ -4,8 +4,8 @@
 //! makes a *backup* of its own once the peer has announced addresses and is missed. What is dialled when is decided in
 //! `redial` and `company`; this is what they remember.
 
-use super::ConnectOptions;
 use super::routes::Routes;
+use super::{AddressOrigin, ConnectOptions};
 use crate::address::place_of;
 use crate::error::Error;
 use crate::id::{AttemptId, NodeId, SessionId};
@@ -47,6 +47,8 @@ pub(super) struct Connector {
     /// As failures and time, for links beside the one that carries.
     pub(super) company_failures: u32,
     pub(super) company_at: Option<Instant>,
+    /// When a way of its own is sought again for a link that shares one.
+    pub(super) spread_at: Option<Instant>,
     /// When a dial for a session has been out so long that another one goes beside it.
     pub(super) patience_until: Option<Instant>,
     pub(super) deadline: Option<Instant>,
@@ -71,6 +73,7 @@ impl Connector {
             redial_at: None,
             company_failures: 0,
             company_at: None,
+            spread_at: None,
             patience_until: None,
             deadline,
             last_error: None,
@@ -104,7 +107,17 @@ impl Connector {
     /// Its session is lost, or its node drains, and another node will do (S10).
     pub(super) fn seek_again(&mut self, now: Instant) {
         self.session = None;
+        // Where nobody is expected, nobody but the application says where to look.
+        self.routes.forget_peer();
         self.deadline = self.options.timeout.map(|timeout| now + timeout);
+    }
+
+    /// Whether another node will do where this attempt leads: the application has to say so, and to have named the
+    /// address itself.
+    pub(super) fn takes_any_node(&self, attempt: Option<AttemptId>) -> bool {
+        let flying = attempt.and_then(|attempt| self.flying.get(&attempt));
+        let is_given = |flying: &Flying| self.routes.origin_of(&flying.address) == Some(AddressOrigin::Given);
+        self.options.any_node && flying.is_some_and(is_given)
     }
 
     pub(super) fn is_flying(&self, role: Role) -> bool {
@@ -126,7 +139,8 @@ impl Connector {
     pub(super) fn next_deadline(&self) -> Instant {
         let deadline = self.deadline.filter(|_| self.session.is_none());
         let patience = self.patience_until.filter(|_| self.session.is_some());
-        let all = deadline.into_iter().chain(self.redial_at).chain(self.company_at).chain(patience);
+        let beside = self.company_at.into_iter().chain(self.spread_at);
+        let all = deadline.into_iter().chain(self.redial_at).chain(beside).chain(patience);
         all.fold(Instant::NEVER, Instant::min)
     }
 }

@@ -81,7 +81,9 @@ impl Node {
             Code::WrongNode,
             format!("redial {}: node {peer} answered at its address", session.peer),
         );
-        let may_move = self.connectors.get(&connector).is_some_and(|connector| connector.options.any_node);
+        let attempt = self.links.get(&id).and_then(|link| link.attempt);
+        let may_move =
+            self.connectors.get(&connector).is_some_and(|connector| connector.takes_any_node(attempt));
         if !may_move || session.has_carrier() {
             return Err(why);
         }
@@ -307,8 +309,8 @@ impl Node {
         if let Some(attempt) = attempt {
             self.attempts.remove(&attempt);
         }
-        let connected =
-            connector.is_some_and(|connector| self.connected(connector, attempt, session_id, !is_first));
+        let connected = connector
+            .is_some_and(|connector| self.connected(connector, (attempt, id), session_id, !is_first));
         if is_first {
             self.announce_to(session_id, is_local);
             self.greet(session_id, &peer, connected);

@@ -71,12 +71,22 @@ impl Node {
             return self.dial(id, role, target);
         }
         let is_race = self.connectors.get(&id).is_some_and(|connector| connector.options.race);
-        let Some(address) = self.choose(id, role, false) else { return };
+        let Some(address) = self.choose(id, role, false) else { return self.nowhere_to_go(id) };
         self.dial(id, role, address);
         if is_race && role == Role::Primary {
             while let Some(address) = self.choose(id, role, true) {
                 self.dial(id, role, address);
             }
+        }
+    }
+
+    /// There is no address to dial: a move ends before it began.
+    fn nowhere_to_go(&mut self, id: ConnectorId) {
+        let Some(of) = self.connectors.get(&id).and_then(|connector| connector.session) else { return };
+        if let Some(session) = self.sessions.get_mut(&of).filter(|session| session.is_moving()) {
+            let what = format!("move the session with {}: no address of it is known here", session.peer);
+            session.move_failed(Error::new(Code::Unreachable, what));
+            self.dirty.insert(of);
         }
     }
 
@@ -197,7 +207,9 @@ impl Node {
         if is_better && self.session_of_connector(id).is_some() {
             return;
         }
-        if let Some(address) = self.choose(id, role, true) {
+        let target = self.session_of_connector(id).and_then(|session| session.target());
+        let target = target.filter(|_| role == Role::Primary);
+        if let Some(address) = target.or_else(|| self.choose(id, role, true)) {
             return self.dial(id, role, address);
         }
         let is_over = self.connectors.get(&id).is_some_and(|connector| connector.routes.is_over());
@@ -216,7 +228,11 @@ impl Node {
         connector.elsewhere = if connector.all_elsewhere { connector.elsewhere.saturating_add(1) } else { 0 };
         connector.begin_round();
         connector.failures = connector.failures.saturating_add(1);
-        connector.rounds = connector.rounds.saturating_add(1);
+        let is_carried = connector
+            .session
+            .and_then(|of| self.sessions.get(&of))
+            .is_some_and(|session| session.has_carrier());
+        connector.rounds = connector.rounds.saturating_add(u32::from(!is_carried));
         let is_last = redial.attempts.is_some_and(|most| connector.rounds >= most);
         match connector.session {
             None if is_denied || is_last => return self.give_up(id, why),
@@ -255,7 +271,9 @@ impl Node {
         let redial = self.options.redial;
         let Some(connector) = self.connectors.get(&id) else { return redial.first };
         let session = connector.session.and_then(|session| self.sessions.get(&session));
-        let left = session.map(|session| session.liveness.lease_end().since(self.now));
+        // A session that is carried can wait.
+        let waiting = session.filter(|session| !session.has_carrier());
+        let left = waiting.map(|session| session.liveness.lease_end().since(self.now));
         let was_well = session.is_some_and(|session| session.was_well) && connector.failures == 0;
         let elsewhere = connector.elsewhere;
         let cap = match left {
@@ -326,6 +344,10 @@ impl Node {
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
         let (redials, wants_company) = (is_due(connector.redial_at), is_due(connector.company_at));
+        let spreads = is_due(connector.spread_at);
+        if spreads {
+            connector.spread_at = None;
+        }
         if redials {
             connector.redial_at = None;
         }
@@ -337,7 +359,7 @@ impl Node {
             Some(session) if redials => self.redial(id, session),
             _ => {}
         }
-        if wants_company {
+        if wants_company || spreads {
             self.retry_company(id);
         }
         self.dial_beside(id);
@@ -348,7 +370,7 @@ impl Node {
     pub(super) fn connected(
         &mut self,
         id: ConnectorId,
-        attempt: Option<AttemptId>,
+        (attempt, link): (Option<AttemptId>, LinkId),
         session_id: SessionId,
         shared: bool,
     ) -> bool {
@@ -361,16 +383,17 @@ impl Node {
         match &flying {
             Some(Flying { role: Role::Primary, address, .. }) => {
                 connector.routes.begin_round();
-                connector.routes.prefer(address);
+                connector.routes.keep(address);
             }
             _ => connector.company_failures = 0,
         }
         if sought {
             self.bind(id, session_id, shared);
         }
-        if flying.is_some_and(|flying| flying.role == Role::Primary) {
+        if flying.as_ref().is_some_and(|flying| flying.role == Role::Primary) {
             self.drop_rivals(id);
         }
+        self.settle_company(id, session_id, link, flying);
         self.arm_connector(id);
         sought
     }
@@ -396,9 +419,10 @@ impl Node {
     /// Dials for a session that wants a link; the oldest connector of the session does it.
     pub(super) fn serve_connectors(&mut self, session_id: SessionId) {
         let Some(session) = self.sessions.get_mut(&session_id) else { return };
-        let is_proven =
-            std::mem::take(&mut session.progress) || session.links.values().any(|link| link.has_carried());
         let wanted = session.wanted();
+        // While one is missed, an old link that lives says nothing of those that would follow it.
+        let is_calm = !wanted.carrier && session.links.values().any(|link| link.has_carried());
+        let is_proven = std::mem::take(&mut session.progress) || is_calm;
         let (is_moving, knows_where) = (session.is_moving(), session.knows_where());
         let Some(&id) = session.connectors.first() else {
             if wanted.carrier {
@@ -417,7 +441,7 @@ impl Node {
         }
         // A backup keeps no company, and dials only where the peer says.
         if !wanted.any() || connector.is_backup && !(wanted.carrier && knows_where) {
-            return;
+            return self.nowhere_to_go(id);
         }
         let is_out = connector.redial_at.is_some() || connector.is_flying(Role::Primary);
         if wanted.carrier && !is_out {
@@ -477,7 +501,12 @@ impl Node {
             let Some(connector) = self.connectors.get_mut(&id) else { continue };
             connector.begin_round();
             (connector.failures, connector.company_failures) = (0, 0);
-            for at in [&mut connector.redial_at, &mut connector.company_at, &mut connector.patience_until] {
+            for at in [
+                &mut connector.redial_at,
+                &mut connector.company_at,
+                &mut connector.spread_at,
+                &mut connector.patience_until,
+            ] {
                 *at = at.map(|at| at.min(soon));
             }
             self.arm_connector(id);

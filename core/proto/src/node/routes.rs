@@ -54,7 +54,7 @@ impl Routes {
     pub(super) fn announce(&mut self, announced: &[Arc<str>]) {
         let preferred = self.known.get(self.preferred).map(|route| Arc::clone(&route.address));
         let stays =
-            |route: &Route| route.origin == AddressOrigin::Given || announced.contains(&route.address);
+            |route: &Route| route.origin != AddressOrigin::Announced || announced.contains(&route.address);
         self.known.retain(stays);
         announced.iter().for_each(|address| self.add(Arc::clone(address), AddressOrigin::Announced));
         self.preferred = preferred.and_then(|address| self.find(&address)).unwrap_or(0);
@@ -74,6 +74,22 @@ impl Routes {
         if let Some(place) = self.find(address) {
             self.known[place].has_failed = true;
         }
+    }
+
+    /// The session is carried there: the next round knows it, whoever named it. Of such addresses that are in neither
+    /// table one is kept.
+    pub(super) fn keep(&mut self, address: &Arc<str>) {
+        if self.find(address).is_none() {
+            self.known.retain(|route| route.origin != AddressOrigin::Moved);
+            self.add(Arc::clone(address), AddressOrigin::Moved);
+        }
+        self.prefer(address);
+    }
+
+    /// Only what the application gave is left.
+    pub(super) fn forget_peer(&mut self) {
+        self.known.retain(|route| route.origin == AddressOrigin::Given);
+        self.preferred = 0;
     }
 
     /// A link was, or is, there: the next round begins with it.
@@ -178,6 +194,20 @@ mod tests {
         let [given, announced] = [AddressOrigin::Given, AddressOrigin::Announced];
         assert_eq!(origins, [("a".into(), given), ("b".into(), given), ("d".into(), announced)]);
         assert_eq!(round(&mut routes, |_| 0), ["a", "b", "d"]);
+    }
+
+    #[test]
+    fn where_a_session_moved_is_kept_until_it_moves_on() {
+        let mut routes = routes(&["a"]);
+        routes.keep(&"x".into());
+        routes.announce(&list(&["b"]));
+        assert_eq!(round(&mut routes, |_| 0), ["x", "b", "a"]);
+        routes.begin_round();
+        routes.keep(&"y".into());
+        assert_eq!(round(&mut routes, |_| 0), ["y", "a", "b"]);
+        routes.forget_peer();
+        routes.begin_round();
+        assert_eq!(round(&mut routes, |_| 0), ["a"]);
     }
 
     #[test]

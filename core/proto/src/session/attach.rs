@@ -111,6 +111,10 @@ impl Session {
         link.allowance = joining.allowance;
         link.prelude = joining.prelude;
         link.ttl = terms.ttl;
+        if role == Role::Primary {
+            self.primaries += 1;
+            link.primary_since = self.primaries;
+        }
         link.dead_untold = !self.dead.is_empty();
         self.links.insert(id, Box::new(link));
         self.links_total += 1;
@@ -121,8 +125,9 @@ impl Session {
         }
         self.attached = true;
         self.event(SessionEvent::LinkAttached { name, link: id, role, address: joining.address });
-        self.leave_shared_ways();
         self.requeue_suspects();
+        // It may be the first one that is left.
+        self.promote_standby();
         self.update_state("a link attached");
     }
 
@@ -161,16 +166,18 @@ impl Session {
         }
     }
 
-    /// The arbiter sends older primary links away once a newer one answered two beats (L3, L6).
+    /// The arbiter sends older primary links away once one that became primary later answered two beats (L3, L6).
     pub(super) fn retire_older_links(&mut self) {
         if !self.is_arbiter {
             return;
         }
         let proven = |link: &Link| link.is_usable() && link.role == Role::Primary && link.is_healthy();
-        let newest = self.links.values().filter(|link| proven(link)).max_by_key(|link| link.id);
-        let Some(newest) = newest.filter(|link| link.echoes >= 2).map(|link| link.id) else { return };
+        let newest = self.links.values().filter(|link| proven(link)).max_by_key(|link| link.primary_since);
+        let Some(newest) = newest.filter(|link| link.echoes >= 2).map(|link| link.primary_since) else {
+            return;
+        };
         for link in self.links.values_mut() {
-            if link.role == Role::Primary && link.id < newest && link.is_usable() {
+            if link.role == Role::Primary && link.primary_since < newest && link.is_usable() {
                 link.retirement.wanted = true;
             }
         }

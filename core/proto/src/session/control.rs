@@ -52,6 +52,10 @@ impl Session {
     }
 
     fn on_control(&mut self, now: Instant, control: Control) -> Result<()> {
+        // What lay behind a broken message is read when the session ends, and means nothing any more.
+        if self.state.is_final() {
+            return Ok(());
+        }
         match control {
             Control::Close { channels, text, .. } => self.on_close(now, channels, &text),
             Control::Drain => {
@@ -59,7 +63,7 @@ impl Session {
                 self.event(SessionEvent::PeerDrains);
             }
             Control::Addresses(addresses) => self.on_addresses(addresses),
-            Control::GoTo(address) => self.on_go_to(&address),
+            Control::GoTo(address) => self.on_go_to(now, &address),
             Control::Roam(cause) => {
                 self.event(SessionEvent::PeerMoves { cause: MoveCause::from_number(cause) });
             }

@@ -88,6 +88,8 @@ pub(crate) struct Link {
     pub(crate) name: LinkName,
     pub(crate) dialled_here: bool,
     pub(crate) role: Role,
+    /// Rises with each link of the session that becomes primary; 0 for one that never was.
+    pub(crate) primary_since: u64,
     /// The peer has to be told of the role.
     pub(crate) role_untold: bool,
     /// What was dialled for it; `None` at the end that accepted it.
@@ -150,6 +152,7 @@ impl Link {
             name,
             dialled_here,
             role,
+            primary_since: 0,
             role_untold: false,
             address: None,
             place: None,

@@ -102,6 +102,10 @@ pub(crate) struct Session {
     pub(crate) may_spread: bool,
     crowding: Crowding,
     roams: bool,
+    /// Links that became primary so far.
+    primaries: u64,
+    /// Before this no wish of the peer to move is followed.
+    stays_until: Instant,
     /// Something new of this end was held since it was asked last: redials need not slow down.
     pub(crate) progress: bool,
     /// Wishes that redial for it, the one to dial next first.
@@ -180,6 +184,8 @@ impl Session {
             may_spread: false,
             crowding: Crowding::default(),
             roams: birth.options.roams,
+            primaries: 0,
+            stays_until: now,
             progress: false,
             connectors: Vec::new(),
             watched_until: Instant::NEVER,
@@ -305,7 +311,13 @@ impl Session {
             return Ok(());
         }
         match self.links.get_mut(id) {
-            Some(link) if !link.dialled_here => link.role = role,
+            Some(link) if !link.dialled_here => {
+                if role == Role::Primary && link.role != role {
+                    self.primaries += 1;
+                    link.primary_since = self.primaries;
+                }
+                link.role = role;
+            }
             _ => {
                 return Err(crate::wire::codec::malformed("ROLE from the end that accepted the link".into()));
             }

@@ -7,9 +7,9 @@
 use super::Session;
 use super::crowding::Verdict;
 use super::link::{Link, Suspicion};
-use crate::address::place_of;
+use crate::address::{named_place, place_of};
 use crate::error::{Code, Error, Result};
-use crate::id::LinkId;
+use crate::id::{CONTROL, LinkId};
 use crate::io::{MoveCause, SessionEvent};
 use crate::limits::{ADDRESSES_MAX, CONTROL_WINDOW_BYTES, TEXT_BYTES_MAX};
 use crate::time::Instant;
@@ -17,6 +17,9 @@ use crate::wire::Role;
 use crate::wire::control::Control;
 use std::cmp::Reverse;
 use std::sync::Arc;
+
+/// Beats between two moves that the peer asks for, at least; those that come sooner are not followed.
+const GO_TO_BEATS: u32 = 4;
 
 /// Why a link is dialled that shall take the place of the one that carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +96,7 @@ impl Session {
         if !self.has_announced && !self.links().any(|link| link.echoes > 0) {
             return;
         }
-        let occupied = self.streams.get(crate::id::CONTROL).map_or(0, |control| control.send.occupied());
+        let occupied = self.streams.get(CONTROL).map_or(0, |control| control.send.occupied());
         if occupied > CONTROL_WINDOW_BYTES || self.state.is_final() {
             return;
         }
@@ -106,7 +109,12 @@ impl Session {
     /// The peer can be reached at these.
     pub(super) fn on_addresses(&mut self, addresses: Vec<Arc<str>>) {
         debug_assert!(addresses.len() <= ADDRESSES_MAX);
-        let addresses: Arc<[Arc<str>]> = addresses.into();
+        // A peer says where it is, and not who is there.
+        let named = addresses.iter().filter_map(|address| named_place(address)).map(Arc::from);
+        let addresses: Arc<[Arc<str>]> = named.collect();
+        if self.announced.as_ref() == Some(&addresses) {
+            return;
+        }
         self.announced = Some(Arc::clone(&addresses));
         self.may_spread = true;
         self.event(SessionEvent::PeerAddresses(addresses));
@@ -114,7 +122,8 @@ impl Session {
 
     /// Whether there is an address of the peer that the peer itself, or the application since, has named.
     pub(crate) fn knows_where(&self) -> bool {
-        self.announced.is_some() || self.target().is_some()
+        let is_announced = self.announced.as_ref().is_some_and(|list| !list.is_empty());
+        is_announced || self.last_way.is_some() || self.target().is_some()
     }
 
     // ---- moves ----
@@ -141,7 +150,7 @@ impl Session {
     /// The application of this end moves the session, to this address first (R4).
     pub(crate) fn roam(&mut self, to: Option<&str>) -> Result<()> {
         self.check_move("move", to)?;
-        if to.is_none() && self.connectors.is_empty() && self.announced.is_none() {
+        if to.is_none() && self.connectors.is_empty() && !self.knows_where() {
             let what = format!("move the session with {}: this end knows no address of it", self.peer);
             return Err(Error::new(Code::State, what).with_remedy("name one, or ask the peer to go: goto"));
         }
@@ -175,15 +184,27 @@ impl Session {
     }
 
     pub(super) fn begin_move(&mut self, to: Option<Arc<str>>, cause: MoveCause) {
-        self.say(&Control::Roam(cause.number()));
+        self.tell_move(cause);
         self.event(SessionEvent::MoveBegan { to: to.clone(), cause });
         self.successor = Some(Successor::Move(to));
     }
 
-    /// GO TO came. Who knows no address and got none cannot go anywhere.
-    pub(super) fn on_go_to(&mut self, address: &str) {
-        let to = (!address.is_empty()).then(|| Arc::from(address));
-        if to.is_none() && self.connectors.is_empty() && self.announced.is_none() {
+    /// The peer hears of a move, unless it reads nothing of what it is told: it is for its log.
+    fn tell_move(&mut self, cause: MoveCause) {
+        let occupied = self.streams.get(CONTROL).map_or(0, |control| control.send.occupied());
+        if occupied <= CONTROL_WINDOW_BYTES {
+            self.say(&Control::Roam(cause.number()));
+        }
+    }
+
+    /// GO TO came. Who knows no address and got none cannot go anywhere; and nobody is sent about without a pause.
+    pub(super) fn on_go_to(&mut self, now: Instant, address: &str) {
+        if self.is_moving() || now < self.stays_until {
+            return;
+        }
+        self.stays_until = now + self.liveness.beat * GO_TO_BEATS;
+        let to = named_place(address).map(Arc::from);
+        if to.is_none() && self.connectors.is_empty() && !self.knows_where() {
             let why =
                 format!("the peer {} asks to go elsewhere, and no address of it is known here", self.peer);
             return self.event(SessionEvent::MoveFailed { why: Error::new(Code::Unreachable, why) });
@@ -194,6 +215,8 @@ impl Session {
     /// No address is left that the session could move to.
     pub(crate) fn move_failed(&mut self, why: Error) {
         self.successor = None;
+        // One that is old is still to be followed.
+        self.links.values_mut().for_each(|link| link.renewing = false);
         if self.state.is_final() {
             return;
         }
@@ -221,8 +244,13 @@ impl Session {
         self.links().filter(company).filter(is_shared)
     }
 
+    /// Whether this link shares its way.
+    pub(crate) fn shares(&self, id: LinkId) -> bool {
+        self.sharing().any(|link| link.id == id)
+    }
+
     /// A link came that is on a way of its own: one that is not can go, if they are more than wanted.
-    pub(super) fn leave_shared_ways(&mut self) {
+    pub(crate) fn leave_shared_ways(&mut self) {
         self.may_spread = true;
         let probes = u8::from(self.crowding.wants_probe());
         for (role, wanted) in [(Role::Standby, self.standby_wanted + probes), (Role::Bulk, self.bulk_wanted)]
@@ -247,7 +275,7 @@ impl Session {
         self.serving(Role::Standby).filter(|link| link.dialled_here)
     }
 
-    fn retire(&mut self, id: Option<LinkId>) {
+    pub(crate) fn retire(&mut self, id: Option<LinkId>) {
         if let Some(link) = id.and_then(|id| self.links.get_mut(id)) {
             link.retirement.wanted = true;
         }
@@ -259,8 +287,17 @@ impl Session {
             return;
         }
         let best = self.standing_by().max_by_key(|link| (link.is_healthy(), Reverse(link.round_trip)));
-        if let Some(link) = best.map(|link| link.id).and_then(|id| self.links.get_mut(id)) {
+        if let Some(best) = best.map(|link| link.id) {
+            self.make_primary(best);
+        }
+    }
+
+    /// A link of this end carries from now on.
+    fn make_primary(&mut self, id: LinkId) {
+        self.primaries += 1;
+        if let Some(link) = self.links.get_mut(id) {
             link.take_role(Role::Primary);
+            link.primary_since = self.primaries;
         }
     }
 
@@ -292,12 +329,10 @@ impl Session {
             Verdict::Wait => self.drop_probe(),
             Verdict::Move => {
                 let Some((probe, _)) = probe else { return };
-                self.say(&Control::Roam(MoveCause::Congestion.number()));
+                self.tell_move(MoveCause::Congestion);
                 let to = self.links.get(probe).and_then(|link| link.address.clone());
                 self.event(SessionEvent::MoveBegan { to, cause: MoveCause::Congestion });
-                if let Some(link) = self.links.get_mut(probe) {
-                    link.take_role(Role::Primary);
-                }
+                self.make_primary(probe);
                 self.retire(Some(id));
             }
         }

@@ -91,11 +91,12 @@ impl Batch<'_> {
 }
 
 impl Session {
-    /// The link that carries everything but bulk: the newest primary that is not suspect, else the newest of
-    /// the others, else whatever there is.
+    /// The link that carries everything but bulk: of those that are not suspect the one that became primary last,
+    /// else the newest of the others, else whatever there is.
     pub(super) fn carrier(&self) -> Option<LinkId> {
         let rank = |link: &Link| {
-            (link.is_healthy(), link.role == Role::Primary, link.suspicion != Suspicion::Silent, link.id)
+            let is_primary = link.role == Role::Primary;
+            (link.is_healthy(), is_primary, link.suspicion != Suspicion::Silent, link.primary_since, link.id)
         };
         self.links.values().filter(|link| link.is_usable()).max_by_key(|link| rank(link)).map(|link| link.id)
     }

@@ -1,6 +1,9 @@
 //! Wishes to be connected: when they dial, for what, and what they leave behind.
 
 use super::*;
+use crate::wire::Role;
+use crate::wire::codec::put_varint;
+use crate::wire::control::Control;
 
 #[test]
 fn a_link_that_dies_as_soon_as_it_attached_is_not_redialled_in_the_same_instant() {
@@ -143,4 +146,164 @@ fn a_connector_that_moves_to_another_node_has_its_whole_timeout_again() {
     let failed = world.events[0].iter().any(|event| matches!(event, Event::ConnectFailed { .. }));
     assert!(!failed, "{:?}", world.events[0]);
     assert_eq!(world.nodes[0].connectors.len(), 1);
+}
+
+fn announced(world: &World, who: usize, session: SessionId) -> Vec<(String, AddressOrigin)> {
+    let rows = world.nodes[who].session_addresses(session).unwrap();
+    rows.into_iter().map(|row| (row.address.to_string(), row.origin)).collect()
+}
+
+/// Hands a frame of channel 0 to node 0, as if node 1 had written it next.
+fn control(world: &mut World, offset: &mut u64, control: &Control) {
+    let message = control.encode();
+    let mut bytes = BytesMut::new();
+    put_varint(&mut bytes, message.len() as u64);
+    bytes.extend_from_slice(&message);
+    let frame = Frame::Data { channel: ChannelId(0), offset: *offset, bytes: bytes.freeze() };
+    if let Frame::Data { bytes, .. } = &frame {
+        *offset += bytes.len() as u64;
+    }
+    let link = world.first_link();
+    world.inject(0, link, &[frame]);
+}
+
+#[test]
+fn what_a_peer_names_is_a_place_and_never_who_is_there() {
+    let mut world = world();
+    let [session, _] = world.connect();
+    let named = ["clv://OTHER@evil:7/name", "a b:1", "", "x@y@z:1", "good:2"];
+    let addresses = named.iter().map(|&address| address.into()).collect();
+    control(&mut world, &mut 0, &Control::Addresses(addresses));
+    let [given, announced_by_peer] = [AddressOrigin::Given, AddressOrigin::Announced];
+    let wanted = [("b:1", given), ("evil:7", announced_by_peer), ("good:2", announced_by_peer)];
+    assert_eq!(announced(&world, 0, session), wanted.map(|(address, origin)| (address.to_string(), origin)));
+}
+
+fn own(address: &str) -> OwnAddress {
+    OwnAddress { address: address.into(), is_local: false }
+}
+
+/// The peer tells addresses, drains, and its client takes any node: without somebody to expect it looks only where the
+/// application said.
+#[test]
+fn a_client_that_takes_any_node_is_not_led_astray_by_the_one_that_drains() {
+    let mut world = world();
+    world.command(1, |node, now| node.set_addresses(now, vec![own("evil:7")])).unwrap();
+    let options = ConnectOptions { any_node: true, ..ConnectOptions::to("b:1") };
+    world.command(0, |node, now| node.connect(now, options)).unwrap();
+    world.pass(Duration::from_secs(2));
+    let session = world.nodes[0].sessions()[0];
+    assert_eq!(announced(&world, 0, session).len(), 2);
+    world.reachable = false;
+    world.dialled.clear();
+    world.command(1, |node, now| node.drain(now)).unwrap();
+    world.pass(Duration::from_secs(2));
+    world.cut_all();
+    world.pass(Duration::from_secs(2));
+    let astray = |(address, expected): &&(String, Option<HostId>)| address != "b:1" && expected.is_none();
+    assert!(
+        world.dialled.len() > 4 && !world.dialled.iter().any(|dial| astray(&dial)),
+        "{:?}",
+        world.dialled
+    );
+}
+
+#[test]
+fn a_peer_cannot_send_a_session_about_without_a_pause() {
+    let mut world = world();
+    let [_, session] = world.connect();
+    world.pass(Duration::from_secs(2));
+    let before = world.dials;
+    for number in 0..1000 {
+        let to = format!("x{number}:1");
+        world.command(1, |node, now| node.session_goto(now, session, Some(&to))).unwrap();
+        world.pass(Duration::from_millis(10));
+    }
+    let moves = |event: &&SessionEvent| matches!(event, SessionEvent::MoveBegan { .. });
+    assert!(world.dials - before < 10, "{}", world.dials - before);
+    assert!((1..10).contains(&world.session_events(0).iter().filter(moves).count()));
+}
+
+#[test]
+fn an_address_that_a_session_moved_to_is_dialled_again_although_nobody_else_knows_it() {
+    let mut world = world();
+    let [session, _] = world.connect();
+    world.command(0, |node, now| node.session_roam(now, session, Some("x:9"))).unwrap();
+    world.pass(Duration::from_secs(5));
+    let moved = ("x:9".to_string(), AddressOrigin::Moved);
+    assert!(announced(&world, 0, session).contains(&moved), "{:?}", announced(&world, 0, session));
+    world.dialled.clear();
+    world.cut_all();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.dialled.first().map(|(address, _)| address.as_str()), Some("x:9"));
+    assert_eq!(world.state(0, session), SessionState::Live);
+}
+
+/// A standby link came back before the primary one: it carries, and another one stands by.
+#[test]
+fn a_standby_link_that_attaches_first_carries() {
+    let mut world = world();
+    let options = ConnectOptions { standby_links: 1, ..ConnectOptions::to("b:1") };
+    world.command(0, |node, now| node.connect(now, options)).unwrap();
+    let session = world.nodes[0].sessions()[0];
+    for _ in 0..30 {
+        world.reachable = false;
+        world.cut_all();
+        world.pass(Duration::from_millis(700));
+        world.reachable = true;
+        world.pass(Duration::from_millis(2500));
+        let roles: Vec<Role> =
+            world.nodes[0].sessions.get(&session).unwrap().links.values().map(|link| link.role).collect();
+        let count = |role| roles.iter().filter(|&&known| known == role).count();
+        assert_eq!((count(Role::Primary), count(Role::Standby)), (1, 1), "{roles:?}");
+    }
+}
+
+/// Not the link with the highest number carries, but the one that was told to last.
+#[test]
+fn a_standby_link_that_is_older_than_the_primary_one_takes_over_at_both_ends() {
+    for near in [0, 1] {
+        let mut world = world();
+        world.nodes.rotate_left(near);
+        let options = ConnectOptions { standby_links: 1, ..ConnectOptions::to("b:1") };
+        world.command(0, |node, now| node.connect(now, options)).unwrap();
+        let [a, b] = [world.nodes[0].sessions()[0], world.nodes[1].sessions()[0]];
+        world.pass(Duration::from_secs(3));
+        world.command(0, |node, now| node.session_roam(now, a, None)).unwrap();
+        world.pass(Duration::from_secs(9));
+        let link_of = |world: &World, role: Role| {
+            let links = world.nodes[0]
+                .sessions
+                .get(&a)
+                .unwrap()
+                .links
+                .values()
+                .find(|link| link.role == role)
+                .map(|link| link.id);
+            links.expect("such a link")
+        };
+        let (primary, standby) = (link_of(&world, Role::Primary), link_of(&world, Role::Standby));
+        assert!(standby < primary);
+        world.handle(0, Input::LinkDoubted { link: primary });
+        world.reachable = false;
+        world.pass(Duration::from_millis(1500));
+        for (who, session) in [(0, a), (1, b)] {
+            assert!(
+                world.nodes[who].sessions.get(&session).unwrap().links.contains(standby),
+                "at node {who}"
+            );
+        }
+    }
+}
+
+/// An old link lives, and nobody answers for its successor: the pauses grow all the same.
+#[test]
+fn a_successor_that_cannot_be_reached_is_sought_ever_more_seldom() {
+    let mut world = world();
+    world.connect();
+    world.pass(Duration::from_secs(3599));
+    world.reachable = false;
+    world.dialled.clear();
+    world.pass(Duration::from_secs(600));
+    assert!((5..100).contains(&world.dialled.len()), "{}", world.dialled.len());
 }

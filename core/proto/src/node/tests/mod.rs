@@ -53,6 +53,8 @@ struct World {
     full: bool,
     /// Dials that brought a link.
     dials: usize,
+    /// All dials: the address, and the host that was expected there.
+    dialled: Vec<(String, Option<HostId>)>,
     /// Links that a node hung up: who, which, why.
     hangups: Vec<(usize, LinkId, Error)>,
 }
@@ -77,6 +79,7 @@ impl World {
             held: None,
             full: false,
             dials: 0,
+            dialled: vec![],
             hangups: vec![],
         }
     }
@@ -97,6 +100,9 @@ impl World {
     }
 
     fn apply(&mut self, who: usize, output: Output) {
+        if let Output::Dial { address, expected, .. } = &output {
+            self.dialled.push((address.clone(), *expected));
+        }
         match output {
             Output::Send { link, parts } => {
                 let bytes = parts.concat();
