@@ -194,6 +194,9 @@ fn a_client_that_takes_any_node_is_not_led_astray_by_the_one_that_drains() {
     world.pass(Duration::from_secs(2));
     let session = world.nodes[0].sessions()[0];
     assert_eq!(announced(&world, 0, session).len(), 2);
+    // A redial takes what was announced into its own table.
+    world.cut_all();
+    world.pass(Duration::from_secs(2));
     world.reachable = false;
     world.dialled.clear();
     world.command(1, |node, now| node.drain(now)).unwrap();
