@@ -542,6 +542,11 @@ typedef struct clv_event {
  */
 #define CLV_EVENT_DRAINING 14
 /*
+ * Node: nobody, or somebody else, answered at the address peer, with status and text; another one is tried at
+ * once.
+ */
+#define CLV_EVENT_ADDRESS_FAILED 15
+/*
  * Session: continuity is broken, with status and text; see clv_session_loss. Only after this event can
  * data be missing.
  */

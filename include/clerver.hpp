@@ -716,6 +716,7 @@ enum class EventKind : std::int32_t {
     writable = CLV_EVENT_WRITABLE,
     session_ready = CLV_EVENT_SESSION_READY,
     draining = CLV_EVENT_DRAINING,
+    address_failed = CLV_EVENT_ADDRESS_FAILED,
     lost = CLV_EVENT_LOST,
     closed = CLV_EVENT_CLOSED,
     link_attached = CLV_EVENT_LINK_ATTACHED,

@@ -45,6 +45,9 @@ pub const CLV_EVENT_SESSION_READY: clv_event_kind = 13;
 /// Node: how far `clv_node_drain` is, each time that it changed: `number` sessions are not over, `bytes` are not with
 /// their peers yet, and `text` names the handlers that run.
 pub const CLV_EVENT_DRAINING: clv_event_kind = 14;
+/// Node: nobody, or somebody else, answered at the address `peer`, with `status` and `text`; another one is tried at
+/// once.
+pub const CLV_EVENT_ADDRESS_FAILED: clv_event_kind = 15;
 /// Session: continuity is broken, with `status` and `text`; see `clv_session_loss`. Only after this event can
 /// data be missing.
 pub const CLV_EVENT_LOST: clv_event_kind = 20;
@@ -184,6 +187,7 @@ impl From<NodeEvent> for clv_event {
                 of(CLV_EVENT_CONNECTED).session(session.0).peer(peer)
             }
             NodeEvent::ConnectFailed { why, .. } => of(CLV_EVENT_CONNECT_FAILED).why(&why),
+            NodeEvent::AddressFailed { address, why } => of(CLV_EVENT_ADDRESS_FAILED).why(&why).peer(address),
             NodeEvent::DialRetry { why, after, .. } => {
                 of(CLV_EVENT_DIAL_RETRY).why(&why).number(after.as_millis())
             }

@@ -512,6 +512,15 @@ pub enum Event {
         /// The last failure.
         why: Error,
     },
+    /// Nobody, or somebody else, answered at an address; another one is tried at once.
+    AddressFailed {
+        /// Whose wish it is.
+        connector: ConnectorId,
+        /// The address.
+        address: Arc<str>,
+        /// What happened.
+        why: Error,
+    },
     /// A dial failed and will be repeated.
     DialRetry {
         /// Whose wish it is.

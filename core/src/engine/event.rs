@@ -41,6 +41,13 @@ pub enum NodeEvent {
         /// The last failure.
         why: Error,
     },
+    /// Nobody, or somebody else, answered at an address; another one is tried at once.
+    AddressFailed {
+        /// The address.
+        address: String,
+        /// What happened.
+        why: Error,
+    },
     /// A dial failed and will be repeated.
     DialRetry {
         /// The addresses as the user gave them; empty when a live session redials.

@@ -46,6 +46,16 @@ impl Shard {
                 };
                 self.tell(NodeEvent::ConnectFailed { address, why }, batch);
             }
+            Event::AddressFailed { connector, address, why } => {
+                if let Some(connecting) = self.connecting.get_mut(&connector) {
+                    connecting.last_failure = Some(Box::new(why.clone()));
+                }
+                batch.lines.push((
+                    LogLevel::Info,
+                    format!("dial of {address} failed, the next one is tried: {why}"),
+                ));
+                self.tell(NodeEvent::AddressFailed { address: address.to_string(), why }, batch);
+            }
             Event::DialRetry { connector, why, after } => {
                 let address = match self.connecting.get_mut(&connector) {
                     Some(connecting) => {

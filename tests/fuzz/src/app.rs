@@ -75,7 +75,10 @@ impl World {
             Event::ConnectFailed { connector, .. } => {
                 self.ends[who].app.connectors.retain(|&known| known != connector);
             }
-            Event::DialRetry { .. } | Event::OwnIdElsewhere { .. } | Event::Notice { .. } => {}
+            Event::AddressFailed { .. }
+            | Event::DialRetry { .. }
+            | Event::OwnIdElsewhere { .. }
+            | Event::Notice { .. } => {}
         }
     }
 

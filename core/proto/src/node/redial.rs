@@ -209,8 +209,9 @@ impl Node {
         }
         let target = self.session_of_connector(id).and_then(|session| session.target());
         let target = target.filter(|_| role == Role::Primary);
-        if let Some(address) = target.or_else(|| self.choose(id, role, true)) {
-            return self.dial(id, role, address);
+        if let Some(next) = target.or_else(|| self.choose(id, role, true)) {
+            self.event(Event::AddressFailed { connector: id, address, why });
+            return self.dial(id, role, next);
         }
         let is_over = self.connectors.get(&id).is_some_and(|connector| connector.routes.is_over());
         match role {

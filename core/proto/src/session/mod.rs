@@ -104,7 +104,8 @@ pub(crate) struct Session {
     roams: bool,
     /// Links that became primary so far.
     primaries: u64,
-    /// Before this no wish of the peer to move is followed.
+    /// Where the peer wants it to go, and before when that is not followed.
+    wish: Option<Option<Arc<str>>>,
     stays_until: Instant,
     /// Something new of this end was held since it was asked last: redials need not slow down.
     pub(crate) progress: bool,
@@ -185,6 +186,7 @@ impl Session {
             crowding: Crowding::default(),
             roams: birth.options.roams,
             primaries: 0,
+            wish: None,
             stays_until: now,
             progress: false,
             connectors: Vec::new(),
@@ -342,6 +344,9 @@ impl Session {
         if self.unsaid.is_some() {
             self.say_addresses();
         }
+        if self.wish.is_some() {
+            self.follow_wish(now);
+        }
         self.check_closed(now);
         Ok(())
     }
@@ -387,7 +392,8 @@ impl Session {
         next = next
             .min(self.liveness.lease_end())
             .min(self.calls.next_deadline())
-            .min(self.owned.next_deadline());
+            .min(self.owned.next_deadline())
+            .min(self.wish_due());
         self.closing.as_ref().map_or(next, |closing| next.min(closing.deadline))
     }
 

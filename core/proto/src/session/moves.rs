@@ -18,7 +18,7 @@ use crate::wire::control::Control;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// Beats between two moves that the peer asks for, at least; those that come sooner are not followed.
+/// Beats between two moves that the peer asks for, at least; what it asks for sooner waits.
 const GO_TO_BEATS: u32 = 4;
 
 /// Why a link is dialled that shall take the place of the one that carries.
@@ -197,19 +197,31 @@ impl Session {
         }
     }
 
-    /// GO TO came. Who knows no address and got none cannot go anywhere; and nobody is sent about without a pause.
+    /// GO TO came: the latest wish counts, and is followed at once or after a pause.
     pub(super) fn on_go_to(&mut self, now: Instant, address: &str) {
-        if self.is_moving() || now < self.stays_until {
+        self.wish = Some(named_place(address).map(Arc::from));
+        self.follow_wish(now);
+    }
+
+    /// Nobody is sent about without a pause, and no move is broken off. Who knows no address and got none cannot go
+    /// anywhere.
+    pub(super) fn follow_wish(&mut self, now: Instant) {
+        if self.wish.is_none() || self.is_moving() || now < self.stays_until || self.state.is_final() {
             return;
         }
+        let Some(to) = self.wish.take() else { return };
         self.stays_until = now + self.liveness.beat * GO_TO_BEATS;
-        let to = named_place(address).map(Arc::from);
         if to.is_none() && self.connectors.is_empty() && !self.knows_where() {
             let why =
                 format!("the peer {} asks to go elsewhere, and no address of it is known here", self.peer);
             return self.event(SessionEvent::MoveFailed { why: Error::new(Code::Unreachable, why) });
         }
         self.begin_move(to, MoveCause::GoTo);
+    }
+
+    /// When a wish of the peer is due that had to wait.
+    pub(super) fn wish_due(&self) -> Instant {
+        if self.wish.is_some() && !self.is_moving() { self.stays_until } else { Instant::NEVER }
     }
 
     /// No address is left that the session could move to.

@@ -40,6 +40,9 @@ fn node_words(event: &NodeEvent) -> String {
     match event {
         NodeEvent::Refused { peer, why } => format!("refused {peer} {}", error_words(why)),
         NodeEvent::ConnectFailed { why, .. } => format!("connect-failed {}", error_words(why)),
+        NodeEvent::AddressFailed { address, why } => {
+            format!("address-failed {} {}", quote(address), error_words(why))
+        }
         NodeEvent::DialRetry { why, .. } => format!("dial-retry {}", error_words(why)),
         NodeEvent::Pinned { name, host } => format!("pinned {} {host}", quote(name)),
         NodeEvent::Accepted { peer, .. } => format!("accepted {peer}"),

@@ -55,6 +55,21 @@ fn another_host_than_the_one_asked_for_is_refused() {
     pair.echo("well");
 }
 
+/// A list of addresses: a name that nobody knows, one where another host answers than was asked for, and the right one.
+#[test]
+fn what_is_wrong_with_an_address_is_told_and_the_next_one_is_taken() {
+    let pair = Pair::new(STEADY);
+    let (other, server) = (Home::new().host_id(), pair.server.home.host_id());
+    let wrong = format!("clv://{other}@{}", pair.proxy.address());
+    let right = format!("clv://{server}@{}", pair.direct);
+    pair.client.ok(&format!("connect-with n s 30000 - nowhere.invalid:1 {wrong} {right}"));
+    pair.client.see("! n address-failed nowhere.invalid:1 RESOLVE ");
+    pair.client.see(&format!("! n address-failed {wrong} WRONG_IDENTITY "));
+    assert_eq!(pair.client.ok("call s echo well 20000"), "well");
+    let known = pair.client.ok("addresses-of s");
+    assert!(known.contains(&right) && known.contains("*"), "{known}");
+}
+
 /// The answer to the unknown one says that it is denied; the log of the other has the line that would let it in.
 #[test]
 fn an_unknown_host_is_refused_with_the_command_that_would_let_it_in() {

@@ -53,6 +53,7 @@ impl World {
                     "process {pid} forgot session {session} with {living} objects alive"
                 );
             }
+            Event::AddressFailed { why, .. } => self.tally(slot, Plan::tally_of("address_failed", why.code)),
             Event::DialRetry { .. } | Event::Notice { .. } => {}
         }
         self.react(pid, event)
