@@ -96,6 +96,14 @@ fn link_down_at_the_server() {
     pair.sees_link_over(1);
 }
 
+/// The second path is used as soon as the peer has told of it.
+#[test]
+fn a_bulk_link_takes_the_other_path() {
+    let Some(pair) = Pair::connected("hosts::a_bulk_link_takes_the_other_path", "bulk=1") else { return };
+    pair.sees_link_over(1);
+    pair.carries_on(|_| ());
+}
+
 #[test]
 fn black_hole() {
     let Some(pair) = Pair::connected("hosts::black_hole", "-") else { return };

@@ -352,7 +352,8 @@ impl Channel {
             return next;
         }
         let (limit, taken, held) = (self.receive.limit(), self.receive.consumed(), self.receive.held());
-        if limit.saturating_sub(held) < self.window / 2 && taken + self.window > limit {
+        // At exactly half the next grant is due, after which less is never left.
+        if limit.saturating_sub(held) <= self.window / 2 && taken + self.window > limit {
             self.window = (self.window * 2).min(self.base + CHANNEL_WINDOW_BYTES_MAX);
         }
         let message_end = self.message_end();

@@ -139,3 +139,22 @@ fn a_message_that_never_fits_beside_others_takes_the_slot_behind_them() {
     let len = CHANNEL_WINDOW_BYTES_MAX + 1;
     assert_eq!(a.make_room(&mut budget, len), len);
 }
+
+/// What comes may be cut so that the next grant is always due at exactly half a window.
+#[test]
+fn a_window_grows_while_its_reader_keeps_up_whatever_the_pieces_are() {
+    for piece in [1000, 1024, 2048, 3000] {
+        let (mut b, mut budget) = (channel(2), Budget::new(64 << 20));
+        b.header.as_mut().unwrap().purpose = Purpose::Bytes;
+        let mut at = 0;
+        for _ in 0..20_000 {
+            let size = piece.min(b.receive.limit() - at);
+            b.receive.on_data(at, Bytes::from(vec![0; size as usize])).unwrap();
+            at += size;
+            while b.take(1 << 20).unwrap().is_some() {}
+            b.settle_receiving(&mut budget);
+        }
+        let granted = b.receive.limit() - at;
+        assert!(granted > CHANNEL_WINDOW_BYTES_MAX / 2, "pieces of {piece}: {granted}");
+    }
+}

@@ -152,6 +152,9 @@ impl Session {
         for link in self.links.values_mut() {
             let (more, give_up) = link.watch(now, pace);
             rose |= more;
+            if more {
+                self.was_well = link.lived() >= pace.beat;
+            }
             if give_up {
                 over.push(link.id);
             }

@@ -315,8 +315,10 @@ impl Session {
 
     /// The engine knows that a link leads nowhere now.
     pub(crate) fn doubt(&mut self, id: LinkId) {
+        let beat = self.liveness.beat;
         let Some(link) = self.links.get_mut(id) else { return };
         link.doubt();
+        self.was_well = link.lived() >= beat;
         self.requeue_suspects();
         self.promote_standby();
         self.update_state("the local address of its link is gone");
