@@ -297,6 +297,12 @@ typedef struct clv_request {
     uint64_t id;
 } clv_request;
 
+/* An object that is being embalmed. Good until the callback returns. */
+typedef struct clv_embalming {
+    /* The handle; of no meaning outside of this process. */
+    uint64_t id;
+} clv_embalming;
+
 /* An object, by its number within its session; the same at both ends. */
 typedef struct clv_object {
     /* The number; 0 is the registration of the peer. */
@@ -524,7 +530,7 @@ typedef struct clv_event {
 #define CLV_EVENT_OWN_ID_ELSEWHERE 8
 /*
  * Node and session: the state went from state_before to state; text says why. Of a session also: bytes are
- * kept here, to be sent or to be read, and number is how many milliseconds a suspended one waits for its peer,
+ * kept here, to be sent or to be read, and number is for how many milliseconds a suspended or embalmed one waits,
  * else -1.
  */
 #define CLV_EVENT_STATE 9
@@ -1272,14 +1278,18 @@ typedef struct clv_kind {
     /* Ends an object, exactly once, never beside a function that uses it. Must not be NULL. */
     void (*destroy)(void *user, void *object);
     /*
-     * Contact with the owner is lost: puts the object aside, for embalm_ms at most. When it does not answer
-     * CLV_OK, or nobody came back in time, the object is ended.
+     * Contact with the owner is lost: writes with clv_embalming_write what the object can be made again from,
+     * frees it, and answers CLV_OK. Any other answer means that it is still there; it is destroyed then. With
+     * it goes revive.
      */
-    clv_status (*embalm)(void *user, void *object);
-    /* Makes an object usable again that was put aside. */
-    clv_status (*revive)(void *user, void *object);
-    /* Frees an object that was put aside, in place of revive and destroy. */
-    void (*discard)(void *user, void *object);
+    clv_status (*embalm)(void *user, void *object, clv_embalming embalming);
+    /*
+     * Makes an object from what embalm wrote: its owner came back, or embalm_ms passed and it is destroyed next.
+     * When it does not answer CLV_OK, the object is ended by discard.
+     */
+    clv_status (*revive)(void *user, const void *data, size_t size, void **object);
+    /* Ends an object that is embalmed, in place of revive and destroy: sees what embalm wrote. */
+    void (*discard)(void *user, const void *data, size_t size);
     /*
      * The grace is over and a function still uses the object: makes that function stop, without freeing
      * anything. It runs beside that function.
@@ -1297,7 +1307,7 @@ typedef struct clv_kind {
      * clv_kind_register fails; it is not seen when struct_size is no size of this struct.
      */
     clv_drop drop;
-    /* How long an object may be put aside. */
+    /* How long an object may be embalmed. */
     int64_t embalm_ms;
     /* Level that an owner needs; 1 is every authorised peer. */
     int32_t level_min;
@@ -1362,7 +1372,7 @@ typedef void (*clv_task_visit)(void *user, const clv_task_info *info);
 #define CLV_OBJECT_ALIVE 1
 /* Its end has begun: nothing new may use it. */
 #define CLV_OBJECT_POISONED 2
-/* Put aside. */
+/* Its owner is out of contact, and it is kept as the bytes that its embalm wrote. */
 #define CLV_OBJECT_EMBALMED 3
 /* Over. */
 #define CLV_OBJECT_DEAD 4
@@ -1376,21 +1386,38 @@ typedef void (*clv_task_visit)(void *user, const clv_task_info *info);
 clv_status clv_kind_register(clv_node node, const char *name, const clv_kind *kind);
 
 /*
+ * Writes what an object can be made again from, by copy, behind what was written before; 16 MiB together.
+ *
+ * Good inside of the embalm callback that was given the handle, on any thread; does not block. Errors: CLV_E_SIZE
+ * nothing of it is written; CLV_E_ARG; CLV_E_HANDLE the callback has returned.
+ */
+clv_status clv_embalming_write(clv_embalming embalming, const void *data, size_t size);
+
+/*
  * Keeps an object of a registered kind here, owned by the peer of the session: it ends when the peer is
  * gone, when ttl_ms pass without a touch of the owner (-1: as long as the session), or when either side
  * ends it.
  *
  * From success on the object belongs to its kind's callbacks; on an error it is still yours. Any thread;
- * does not block. Errors: CLV_E_POISONED the session is ending; CLV_E_LEVEL; CLV_E_LIMIT; CLV_E_ARG, also an
- * unknown kind; CLV_E_ENCODING; CLV_E_HANDLE; CLV_E_CLOSED.
+ * does not block. Errors: CLV_E_POISONED the session is ending; CLV_E_AGAIN it is embalmed; CLV_E_LEVEL; CLV_E_LIMIT;
+ * CLV_E_ARG, also an unknown kind; CLV_E_ENCODING; CLV_E_HANDLE; CLV_E_CLOSED.
  */
 clv_status clv_object_attach(clv_session session, const char *kind, void *object, int64_t ttl_ms, clv_object *out);
 
 /*
+ * Takes an object, embalmed in the session from, over to another session with the same host, because from ended
+ * or its peer is another process now: its kind's revive runs, and CLV_EVENT_OBJECT_REVIVED tells its number there.
+ *
+ * Any thread; does not block. Errors: CLV_E_STATE it is not embalmed; CLV_E_DENIED the hosts differ; CLV_E_POISONED
+ * to is over; CLV_E_AGAIN it is embalmed itself; CLV_E_LIMIT; CLV_E_HANDLE.
+ */
+clv_status clv_object_revive(clv_session from, clv_object object, clv_session to);
+
+/*
  * Runs each with an object that is kept here, on this thread; its end waits meanwhile.
  *
- * Any thread; blocks as long as each does. Errors: CLV_E_POISONED its end has begun; CLV_E_HANDLE there is
- * none; CLV_E_ARG.
+ * Any thread; blocks as long as each does. Errors: CLV_E_POISONED its end has begun, or it is embalmed; CLV_E_HANDLE
+ * there is none; CLV_E_ARG.
  */
 clv_status clv_object_use(clv_session session, clv_object object, clv_object_fn each, void *user);
 

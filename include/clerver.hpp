@@ -1051,7 +1051,7 @@ enum class ObjectState : std::int32_t {
     alive = CLV_OBJECT_ALIVE,
     /* Its end has begun: nothing new may use it. */
     poisoned = CLV_OBJECT_POISONED,
-    /* Put aside. */
+    /* Its owner is out of contact, and it is kept as what its embalm said. */
     embalmed = CLV_OBJECT_EMBALMED,
     /* Over. */
     dead = CLV_OBJECT_DEAD
@@ -1097,31 +1097,29 @@ template <typename T> class Kind {
 public:
     typedef std::function<void(T &)> Change;
     typedef std::function<std::string(const T &)> Print;
+    typedef std::function<std::string(const T &)> Embalm;
+    typedef std::function<std::unique_ptr<T>(const std::string &)> Revive;
+    typedef std::function<void(const std::string &)> Discard;
 
     explicit Kind(const std::string &name) : name_(name), embalm_for_(std::chrono::milliseconds(0)), level_min_(1) {}
 
     /*
-     * Contact with the owner is lost: puts the object aside, for so long at most. When it throws, or nobody came back
-     * in time, the object is ended.
+     * Contact with the owner is lost: `embalm` says, in at most 16 MiB, what the object can be made again from, and the
+     * object is deleted; `revive` makes it again, for its owner who came back, or to be deleted after `embalm_for`.
+     * When embalm throws the object is deleted; when revive does it is ended by discard.
      */
-    Kind &embalm(Wait embalm_for, Change change)
+    Kind &embalm(Wait embalm_for, Embalm embalm, Revive revive)
     {
         embalm_for_ = embalm_for;
-        embalm_ = std::move(change);
+        embalm_ = std::move(embalm);
+        revive_ = std::move(revive);
         return *this;
     }
 
-    /* Makes an object usable again that was put aside. When it throws, the object is ended. */
-    Kind &revive(Change change)
+    /* Ends an object that is embalmed, in place of revive: sees what embalm said. */
+    Kind &discard(Discard discard)
     {
-        revive_ = std::move(change);
-        return *this;
-    }
-
-    /* Sees an object that was put aside and is not coming back, before its destructor, and in place of revive. */
-    Kind &discard(Change change)
-    {
-        discard_ = std::move(change);
+        discard_ = std::move(discard);
         return *this;
     }
 
@@ -1171,24 +1169,42 @@ private:
     static Kind &kind_of(void *user) { return *static_cast<Kind *>(user); }
     static T &object_of(void *object) { return *static_cast<T *>(object); }
 
-    static clv_status changed(const Change &change, void *object) noexcept
+    static void on_destroy(void *, void *object) noexcept { delete static_cast<T *>(object); }
+    static clv_status on_embalm(void *user, void *object, clv_embalming embalming) noexcept
     {
         try {
-            change(object_of(object));
+            const std::string bytes = kind_of(user).embalm_(object_of(object));
+            const clv_status status = clv_embalming_write(embalming, bytes.data(), bytes.size());
+            if (status != CLV_OK)
+                return status;
+        } catch (...) {
+            return CLV_E_CALL_FAILED;
+        }
+        on_destroy(user, object);
+        return CLV_OK;
+    }
+
+    static clv_status on_revive(void *user, const void *data, std::size_t size, void **object) noexcept
+    {
+        try {
+            std::unique_ptr<T> made = kind_of(user).revive_(bytes_of(data, size));
+            if (!made)
+                return CLV_E_CALL_FAILED;
+            *object = made.release();
             return CLV_OK;
         } catch (...) {
             return CLV_E_CALL_FAILED;
         }
     }
 
-    static void on_destroy(void *, void *object) noexcept { delete static_cast<T *>(object); }
-    static clv_status on_embalm(void *user, void *object) noexcept { return changed(kind_of(user).embalm_, object); }
-    static clv_status on_revive(void *user, void *object) noexcept { return changed(kind_of(user).revive_, object); }
-
-    static void on_discard(void *user, void *object) noexcept
+    static void on_discard(void *user, const void *data, std::size_t size) noexcept
     {
-        kind_of(user).discard_(object_of(object));
-        delete static_cast<T *>(object);
+        kind_of(user).discard_(bytes_of(data, size));
+    }
+
+    static std::string bytes_of(const void *data, std::size_t size)
+    {
+        return size == 0 ? std::string() : std::string(static_cast<const char *>(data), size);
     }
 
     static void on_abandon(void *user, void *object) noexcept { kind_of(user).abandon_(object_of(object)); }
@@ -1211,7 +1227,10 @@ private:
     std::string name_;
     Wait embalm_for_;
     int level_min_;
-    Change embalm_, revive_, discard_, abandon_;
+    Embalm embalm_;
+    Revive revive_;
+    Discard discard_;
+    Change abandon_;
     Print print_;
 };
 
@@ -1596,6 +1615,20 @@ public:
     }
 
     void release_object(ObjectId object) const { detail::check(clv_object_release(raw(), object.raw())); }
+
+    /*
+     * Takes an object that is embalmed in this session over to another one with the same host. Errors: state, it is not
+     * embalmed; denied, the hosts differ; handle.
+     */
+    void revive_object(ObjectId object, const Session &to, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_object_revive(raw(), object.raw(), to.raw()));
+    }
+
+    void revive_object(ObjectId object, const Session &to) const
+    {
+        detail::check(clv_object_revive(raw(), object.raw(), to.raw()));
+    }
 
     /* The objects that are kept here for the peer, the registration (object 0) first. */
     std::vector<ObjectInfo> objects(std::error_code &ec) const

@@ -28,6 +28,7 @@ pub use engine::process_mark;
 
 pub use clerver_proto::error::{Class, Code, Error, Result};
 pub use clerver_proto::id::{ChannelId, HostId, NodeId, ObjectId, SessionId, Sid};
+pub use clerver_proto::limits::EMBALMED_BYTES_MAX;
 pub use clerver_proto::node::{
     AddressOrigin, ChannelOptions, ChannelReport, Counters, LossReport, MoveCause, Outcome, PeerAddress,
     SessionInfo, SessionState,

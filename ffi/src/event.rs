@@ -31,7 +31,7 @@ pub const CLV_EVENT_PINNED: clv_event_kind = 7;
 /// Node: this host's own id was used from another machine, at the address `text`: the key was copied.
 pub const CLV_EVENT_OWN_ID_ELSEWHERE: clv_event_kind = 8;
 /// Node and session: the state went from `state_before` to `state`; `text` says why. Of a session also: `bytes` are
-/// kept here, to be sent or to be read, and `number` is how many milliseconds a suspended one waits for its peer,
+/// kept here, to be sent or to be read, and `number` is for how many milliseconds a suspended or embalmed one waits,
 /// else -1.
 pub const CLV_EVENT_STATE: clv_event_kind = 9;
 /// Node: a notice for people, in `text`.

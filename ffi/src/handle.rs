@@ -8,6 +8,7 @@
 
 use crate::buffer::Held;
 use crate::call::PendingCall;
+use crate::object::Embalming;
 use crate::service::Request;
 use clerver::{Code, Error, Node, Options, Result, Session};
 use parking_lot::RwLock;
@@ -88,6 +89,7 @@ pub(crate) struct Tables {
     pub(crate) channels: Table<Arc<crate::channel::Channel>>,
     pub(crate) calls: Table<PendingCall>,
     pub(crate) requests: Table<Request>,
+    pub(crate) embalmings: Table<Embalming>,
     pub(crate) options: Table<Arc<parking_lot::Mutex<Options>>>,
     pub(crate) buffers: Table<Held>,
 }

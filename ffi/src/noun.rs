@@ -40,6 +40,14 @@ pub struct clv_request {
     pub id: u64,
 }
 
+/// An object that is being embalmed. Good until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct clv_embalming {
+    /// The handle; of no meaning outside of this process.
+    pub id: u64,
+}
+
 /// An object, by its number within its session; the same at both ends.
 #[repr(C)]
 #[derive(Clone, Copy)]

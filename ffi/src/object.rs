@@ -1,13 +1,15 @@
 //! Living objects: what a node keeps for a peer, and the callbacks that end it.
 
 use crate::boundary::enter;
+use crate::handle::{find, remove, tables};
 use crate::node::node_of;
-use crate::noun::{clv_node, clv_object, clv_session};
+use crate::noun::{clv_embalming, clv_node, clv_object, clv_session};
 use crate::raw::{self, Out, Versioned, fixed};
 use crate::session::session_of;
 use crate::status::{CLV_OK, clv_status};
 use crate::user::{User, clv_drop};
-use clerver::{Code, Error, Kind, ObjectId, ObjectState, Payload, Result};
+use clerver::{Code, EMBALMED_BYTES_MAX, Error, Kind, ObjectId, ObjectState, Payload, Result};
+use parking_lot::Mutex;
 use std::any::Any;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
@@ -19,7 +21,7 @@ pub type clv_object_state = i32;
 pub const CLV_OBJECT_ALIVE: clv_object_state = 1;
 /// Its end has begun: nothing new may use it.
 pub const CLV_OBJECT_POISONED: clv_object_state = 2;
-/// Put aside.
+/// Its owner is out of contact, and it is kept as the bytes that its embalm wrote.
 pub const CLV_OBJECT_EMBALMED: clv_object_state = 3;
 /// Over.
 pub const CLV_OBJECT_DEAD: clv_object_state = 4;
@@ -36,13 +38,24 @@ pub struct clv_kind {
     pub struct_size: usize,
     /// Ends an object, exactly once, never beside a function that uses it. Must not be NULL.
     pub destroy: Option<unsafe extern "C" fn(user: *mut c_void, object: *mut c_void)>,
-    /// Contact with the owner is lost: puts the object aside, for embalm_ms at most. When it does not answer
-    /// CLV_OK, or nobody came back in time, the object is ended.
-    pub embalm: Option<unsafe extern "C" fn(user: *mut c_void, object: *mut c_void) -> clv_status>,
-    /// Makes an object usable again that was put aside.
-    pub revive: Option<unsafe extern "C" fn(user: *mut c_void, object: *mut c_void) -> clv_status>,
-    /// Frees an object that was put aside, in place of revive and destroy.
-    pub discard: Option<unsafe extern "C" fn(user: *mut c_void, object: *mut c_void)>,
+    /// Contact with the owner is lost: writes with clv_embalming_write what the object can be made again from,
+    /// frees it, and answers CLV_OK. Any other answer means that it is still there; it is destroyed then. With
+    /// it goes revive.
+    pub embalm: Option<
+        unsafe extern "C" fn(user: *mut c_void, object: *mut c_void, embalming: clv_embalming) -> clv_status,
+    >,
+    /// Makes an object from what embalm wrote: its owner came back, or embalm_ms passed and it is destroyed next.
+    /// When it does not answer CLV_OK, the object is ended by discard.
+    pub revive: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            data: *const c_void,
+            size: usize,
+            object: *mut *mut c_void,
+        ) -> clv_status,
+    >,
+    /// Ends an object that is embalmed, in place of revive and destroy: sees what embalm wrote.
+    pub discard: Option<unsafe extern "C" fn(user: *mut c_void, data: *const c_void, size: usize)>,
     /// The grace is over and a function still uses the object: makes that function stop, without freeing
     /// anything. It runs beside that function.
     pub abandon: Option<unsafe extern "C" fn(user: *mut c_void, object: *mut c_void)>,
@@ -56,7 +69,7 @@ pub struct clv_kind {
     /// Frees user, exactly once, when the last callback that may see it has returned, or when
     /// clv_kind_register fails; it is not seen when struct_size is no size of this struct.
     pub drop: clv_drop,
-    /// How long an object may be put aside.
+    /// How long an object may be embalmed.
     pub embalm_ms: i64,
     /// Level that an owner needs; 1 is every authorised peer.
     pub level_min: i32,
@@ -86,17 +99,42 @@ fn ender(end: unsafe extern "C" fn(*mut c_void, *mut c_void), user: Arc<User>) -
     }
 }
 
-fn changer(
-    change: unsafe extern "C" fn(*mut c_void, *mut c_void) -> clv_status,
-    user: Arc<User>,
-) -> impl Fn(&(dyn Any + Send + Sync)) -> Result<()> {
-    move |payload| {
-        // SAFETY: the program gave them for this.
-        match unsafe { change(user.pointer(), pointer(payload)) } {
-            CLV_OK => Ok(()),
-            status => Err(Error::new(Code::CallFailed, format!("the callback answered {status}"))),
-        }
+/// What an embalm callback has written so far.
+#[derive(Clone, Default)]
+pub(crate) struct Embalming(Arc<Mutex<Vec<u8>>>);
+
+/// Runs an embalm callback, whose handle is good for as long as it runs.
+fn embalm(
+    callback: unsafe extern "C" fn(*mut c_void, *mut c_void, clv_embalming) -> clv_status,
+    user: &User,
+    payload: &(dyn Any + Send + Sync),
+) -> Result<Vec<u8>> {
+    let written = Embalming::default();
+    let id = tables().embalmings.insert(written.clone());
+    // SAFETY: the program gave them for this.
+    let status = unsafe { callback(user.pointer(), pointer(payload), clv_embalming { id }) };
+    drop(remove(|tables| &tables.embalmings, "embalming", id));
+    if status != CLV_OK {
+        return Err(refusal(status));
     }
+    Ok(std::mem::take(&mut written.0.lock()))
+}
+
+fn revive(
+    callback: unsafe extern "C" fn(*mut c_void, *const c_void, usize, *mut *mut c_void) -> clv_status,
+    user: &User,
+    kept: &[u8],
+) -> Result<Payload> {
+    let mut object = std::ptr::null_mut();
+    // SAFETY: the program gave them for this.
+    match unsafe { callback(user.pointer(), kept.as_ptr().cast(), kept.len(), &raw mut object) } {
+        CLV_OK => Ok(Box::new(Object(object))),
+        status => Err(refusal(status)),
+    }
+}
+
+fn refusal(status: clv_status) -> Error {
+    Error::new(Code::CallFailed, format!("the callback answered {status}"))
 }
 
 const LINE_BYTES: usize = 512;
@@ -105,14 +143,25 @@ fn kind_of(given: &clv_kind, user: &Arc<User>) -> Result<Kind> {
     let destroy = given.destroy.ok_or_else(|| raw::bad("kind.destroy", "is NULL"))?;
     let mut kind =
         Kind::new(ender(destroy, Arc::clone(user))).level_min(raw::level(given.level_min, "kind.level_min")?);
-    if let Some(embalm) = given.embalm {
-        kind = kind.embalm(raw::bounded(given.embalm_ms)?, changer(embalm, Arc::clone(user)));
-    }
-    if let Some(revive) = given.revive {
-        kind = kind.revive(changer(revive, Arc::clone(user)));
+    match (given.embalm, given.revive) {
+        (Some(embalm_one), Some(revive_one)) => {
+            let (for_embalm, for_revive) = (Arc::clone(user), Arc::clone(user));
+            kind = kind.embalm(
+                raw::bounded(given.embalm_ms)?,
+                move |payload| embalm(embalm_one, &for_embalm, payload),
+                move |kept| revive(revive_one, &for_revive, kept),
+            );
+        }
+        (None, None) => {}
+        (Some(_), None) => return Err(raw::bad("kind.revive", "is NULL, but kind.embalm is not")),
+        (None, Some(_)) => return Err(raw::bad("kind.embalm", "is NULL, but kind.revive is not")),
     }
     if let Some(discard) = given.discard {
-        kind = kind.discard(ender(discard, Arc::clone(user)));
+        let user = Arc::clone(user);
+        kind = kind.discard(move |kept| {
+            // SAFETY: the program gave them for this.
+            unsafe { discard(user.pointer(), kept.as_ptr().cast(), kept.len()) }
+        });
     }
     if let Some(abandon) = given.abandon {
         let user = Arc::clone(user);
@@ -176,13 +225,41 @@ pub unsafe extern "C" fn clv_kind_register(
     })
 }
 
+/// Writes what an object can be made again from, by copy, behind what was written before; 16 MiB together.
+///
+/// Good inside of the embalm callback that was given the handle, on any thread; does not block. Errors: CLV_E_SIZE
+/// nothing of it is written; CLV_E_ARG; CLV_E_HANDLE the callback has returned.
+///
+/// # Safety
+/// `data` is NULL or has `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clv_embalming_write(
+    embalming: clv_embalming,
+    data: *const c_void,
+    size: usize,
+) -> clv_status {
+    enter(|| {
+        let written: Embalming = find(|tables| &tables.embalmings, "embalming", embalming.id)?;
+        // SAFETY: the caller's part.
+        let data = unsafe { raw::bytes(data.cast(), size, "data") }?;
+        let mut written = written.0.lock();
+        let len = written.len().saturating_add(data.len());
+        if len > EMBALMED_BYTES_MAX {
+            let what = format!("embalm an object: {len} bytes, at most {EMBALMED_BYTES_MAX} are allowed");
+            return Err(Error::new(Code::Size, what));
+        }
+        written.extend_from_slice(data);
+        Ok(())
+    })
+}
+
 /// Keeps an object of a registered kind here, owned by the peer of the session: it ends when the peer is
 /// gone, when `ttl_ms` pass without a touch of the owner (-1: as long as the session), or when either side
 /// ends it.
 ///
 /// From success on the object belongs to its kind's callbacks; on an error it is still yours. Any thread;
-/// does not block. Errors: CLV_E_POISONED the session is ending; CLV_E_LEVEL; CLV_E_LIMIT; CLV_E_ARG, also an
-/// unknown kind; CLV_E_ENCODING; CLV_E_HANDLE; CLV_E_CLOSED.
+/// does not block. Errors: CLV_E_POISONED the session is ending; CLV_E_AGAIN it is embalmed; CLV_E_LEVEL; CLV_E_LIMIT;
+/// CLV_E_ARG, also an unknown kind; CLV_E_ENCODING; CLV_E_HANDLE; CLV_E_CLOSED.
 ///
 /// # Safety
 /// `kind` is NULL or ends with a zero byte; `out` is NULL or has room; the object may be used on any thread.
@@ -204,13 +281,23 @@ pub unsafe extern "C" fn clv_object_attach(
     })
 }
 
+/// Takes an object, embalmed in the session `from`, over to another session with the same host, because `from` ended
+/// or its peer is another process now: its kind's revive runs, and CLV_EVENT_OBJECT_REVIVED tells its number there.
+///
+/// Any thread; does not block. Errors: CLV_E_STATE it is not embalmed; CLV_E_DENIED the hosts differ; CLV_E_POISONED
+/// `to` is over; CLV_E_AGAIN it is embalmed itself; CLV_E_LIMIT; CLV_E_HANDLE.
+#[unsafe(no_mangle)]
+pub extern "C" fn clv_object_revive(from: clv_session, object: clv_object, to: clv_session) -> clv_status {
+    enter(|| session_of(to)?.revive(&session_of(from)?, ObjectId(object.id)))
+}
+
 /// Uses an object: sees the pointer that was attached.
 pub type clv_object_fn = Option<unsafe extern "C" fn(user: *mut c_void, object: *mut c_void)>;
 
 /// Runs `each` with an object that is kept here, on this thread; its end waits meanwhile.
 ///
-/// Any thread; blocks as long as `each` does. Errors: CLV_E_POISONED its end has begun; CLV_E_HANDLE there is
-/// none; CLV_E_ARG.
+/// Any thread; blocks as long as `each` does. Errors: CLV_E_POISONED its end has begun, or it is embalmed; CLV_E_HANDLE
+/// there is none; CLV_E_ARG.
 ///
 /// # Safety
 /// `each` may be called.

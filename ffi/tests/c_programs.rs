@@ -143,6 +143,7 @@ programs! {
     calls: [C, CPP, ASAN];
     channels: [C, CPP, ASAN];
     descriptors: [C, CPP, ASAN];
+    embalming: [C, CPP, ASAN];
     forks: [C, CPP];
     handles: [C, CPP, ASAN];
     loops: [C, CPP, ASAN];

@@ -30,23 +30,29 @@ static void destroy(void *user, void *object)
     counter_add(&((tally *)user)->ended);
 }
 
-static clv_status embalm(void *user, void *object)
+/* What stands for a thing that is embalmed is where it is. */
+static clv_status embalm(void *user, void *object, clv_embalming embalming)
 {
-    (void)object;
     counter_add(&((tally *)user)->embalmed);
+    OK(clv_embalming_write(embalming, &object, sizeof object));
     return ((tally *)user)->embalm_answer;
 }
 
-static clv_status revive(void *user, void *object)
+static clv_status revive(void *user, const void *data, size_t size, void **object)
 {
-    (void)object;
+    MUST_BE(size == sizeof *object);
+    memcpy(object, data, size);
     counter_add(&((tally *)user)->revived);
     return CLV_OK;
 }
 
-static void discard(void *user, void *object)
+static void discard(void *user, const void *data, size_t size)
 {
-    CHECK(__atomic_add_fetch(&((thing *)object)->ends, 1, __ATOMIC_SEQ_CST) == 1);
+    thing *object;
+
+    MUST_BE(size == sizeof object);
+    memcpy(&object, data, size);
+    CHECK(__atomic_add_fetch(&object->ends, 1, __ATOMIC_SEQ_CST) == 1);
     counter_add(&((tally *)user)->discarded);
     counter_add(&((tally *)user)->ended);
 }
@@ -99,11 +105,13 @@ static void drop_runs_once_for_every_registration(void)
     STATUS(clv_kind_register(node, "other", &kind), CLV_E_ARG);
     kind.destroy = destroy;
     kind.embalm = embalm;
+    STATUS(clv_kind_register(node, "other", &kind), CLV_E_ARG);
+    kind.revive = revive;
     kind.embalm_ms = -2;
     STATUS(clv_kind_register(node, "other", &kind), CLV_E_ARG);
-    CHECK(counter_get(&counts.dropped) == 6);
+    CHECK(counter_get(&counts.dropped) == 7);
     OK(clv_node_close(node, SOON_MS, NULL));
-    CHECK(counter_reaches(&counts.dropped, 7) && counter_get(&counts.dropped) == 7);
+    CHECK(counter_reaches(&counts.dropped, 8) && counter_get(&counts.dropped) == 8);
     CHECK(counter_get(&counts.destroyed) == 0);
 }
 

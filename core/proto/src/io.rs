@@ -191,9 +191,9 @@ pub enum SessionState {
     Live,
     /// No link gives a sign of life; everything is kept.
     Suspended,
-    /// Kept past its TTL; comes with embalming.
+    /// Kept past its TTL, because one of its ends comes and goes (C5).
     Embalmed,
-    /// Being brought back; comes with embalming.
+    /// Contact is back, and the objects that were put aside are revived (C6). Data flows.
     Reviving,
     /// One side asked for the end; data still flows.
     Closing,
@@ -231,8 +231,8 @@ impl SessionState {
             (Registering, Live | Lost | Closed)
                 | (Live, Suspended | Closing | Lost)
                 | (Suspended, Live | Closing | Lost | Embalmed)
-                | (Embalmed, Reviving | Lost)
-                | (Reviving, Live)
+                | (Embalmed, Reviving | Closing | Lost)
+                | (Reviving, Live | Closing | Lost | Embalmed)
                 | (Closing, Closed | Lost)
         )
     }
@@ -379,7 +379,8 @@ pub enum SessionEvent {
         why: String,
         /// Bytes that are kept here, to be sent or to be read.
         buffered: u64,
-        /// When a suspended session is lost if no contact comes back.
+        /// When a suspended session is lost, or embalmed if it may be, and an embalmed one is lost, if no contact comes
+        /// back.
         deadline: Option<Instant>,
     },
     /// Continuity is broken; the only event after which data may be missing.
@@ -476,6 +477,8 @@ pub enum SessionEvent {
         kind: String,
         /// What to do.
         action: ObjectAction,
+        /// What embalm answered, for revive and discard.
+        kept: Bytes,
     },
     /// An embalmed object of an ended session is alive again, as an object of this one.
     ObjectRevived {

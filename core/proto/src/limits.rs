@@ -86,6 +86,14 @@ pub const CONTROL_BACKLOG_BYTES_MAX: u64 = 1024 * 1024;
 pub const HISTORY_MAX: usize = 256;
 /// Data that an owner may leave in an object for its holder.
 pub const OBJECT_DATA_BYTES_MAX: usize = 16 * 1024;
+/// How long a session is embalmed, unless the node says otherwise.
+pub const EMBALM_TIME: Duration = Duration::from_secs(86_400);
+/// Embalmed sessions of a node, unless it says otherwise.
+pub const EMBALMED_SESSIONS_MAX: usize = 1000;
+/// Bytes of all embalmed sessions of a node, unless it says otherwise.
+pub const EMBALMED_TOTAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// What an object may be embalmed as.
+pub const EMBALMED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Sessions of one node, live or ending.
 pub const SESSIONS_MAX: usize = 1_000_000;
 /// Addresses of one connector, and addresses that a node announces.

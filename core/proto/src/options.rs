@@ -3,7 +3,8 @@
 use crate::error::{Code, Error, Result};
 use crate::id::HostId;
 use crate::limits::{
-    ADDRESSES_MAX, BULK_LINKS_MAX, REDIAL_FIRST, REDIAL_MAX, STANDBY_LINKS_MAX, SessionLimits, TEXT_BYTES_MAX,
+    ADDRESSES_MAX, BULK_LINKS_MAX, EMBALM_TIME, EMBALMED_SESSIONS_MAX, EMBALMED_TOTAL_BYTES_MAX,
+    REDIAL_FIRST, REDIAL_MAX, STANDBY_LINKS_MAX, SessionLimits, TEXT_BYTES_MAX,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,8 +74,10 @@ pub struct NodeOptions {
     pub grace: Duration,
     /// Limits announced to peers.
     pub limits: SessionLimits,
-    /// The node expects to come and go.
+    /// The node expects to come and go: its sessions are embalmed when contact is lost (C5).
     pub volatile: bool,
+    /// How long, and how much of, what is embalmed is kept.
+    pub embalming: Embalming,
     /// When and how often a session dials again (R3).
     pub redial: Redial,
     /// Whether a session leaves a congested path by itself when it knows another one (R4).
@@ -100,6 +103,7 @@ impl Default for NodeOptions {
             grace: Duration::from_secs(10),
             limits: SessionLimits::default(),
             volatile: false,
+            embalming: Embalming::default(),
             redial: Redial::default(),
             roams: true,
             skew_max: None,
@@ -144,6 +148,27 @@ impl NodeOptions {
             check_text(name, text)?;
         }
         Ok(())
+    }
+}
+
+/// What is kept of sessions past their TTL, if one of their ends is volatile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Embalming {
+    /// How long a session is kept without contact; the shorter time of both ends counts. Zero: not at all.
+    pub span: Duration,
+    /// Embalmed sessions of this node; the one that was embalmed first is lost when there are more.
+    pub sessions_max: usize,
+    /// Bytes of all embalmed sessions, in their channels and objects; as before.
+    pub bytes_max: u64,
+}
+
+impl Default for Embalming {
+    fn default() -> Self {
+        Embalming {
+            span: EMBALM_TIME,
+            sessions_max: EMBALMED_SESSIONS_MAX,
+            bytes_max: EMBALMED_TOTAL_BYTES_MAX,
+        }
     }
 }
 

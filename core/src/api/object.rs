@@ -29,7 +29,6 @@ impl Kind {
         Kind(KindCallbacks {
             destroy: Box::new(destroy),
             embalm: None,
-            revive: None,
             discard: None,
             abandon: None,
             print: None,
@@ -37,33 +36,27 @@ impl Kind {
         })
     }
 
-    /// When contact with the owner is lost, `embalm` puts the object aside, for `keep` at most. When it
-    /// fails, or nobody came back in time, the object is ended.
+    /// When contact with the owner is lost, `embalm` says in bytes, at most 16 MiB, what the object can be made again
+    /// from, and the payload is dropped; `revive` makes it again, for its owner who came back, or to be destroyed after
+    /// `keep`. When `embalm` fails the object is destroyed; when `revive` does it is ended by `discard`.
+    ///
+    /// In a session that comes and goes (option `volatile`) the object comes back with it; otherwise the session is
+    /// lost, and [`crate::api::Session::revive`] hands the object to a later one.
     #[must_use]
     pub fn embalm(
         mut self,
         keep: Duration,
-        embalm: impl Fn(&(dyn Any + Send + Sync)) -> Result<()> + Send + Sync + 'static,
+        embalm: impl Fn(&(dyn Any + Send + Sync)) -> Result<Vec<u8>> + Send + Sync + 'static,
+        revive: impl Fn(&[u8]) -> Result<Payload> + Send + Sync + 'static,
     ) -> Kind {
-        self.0.embalm = Some(Box::new(embalm));
+        self.0.embalm = Some((Box::new(embalm), Box::new(revive)));
         self.0.options.embalm_for = Some(keep);
         self
     }
 
-    /// Makes an object usable again that was put aside. Without it, nothing has to be done for that.
+    /// Ends an object that is embalmed, in place of `revive` and `destroy`: it gets the bytes.
     #[must_use]
-    pub fn revive(
-        mut self,
-        revive: impl Fn(&(dyn Any + Send + Sync)) -> Result<()> + Send + Sync + 'static,
-    ) -> Kind {
-        self.0.revive = Some(Box::new(revive));
-        self
-    }
-
-    /// Frees an object that was put aside, in place of `revive` and `destroy`. It owns the payload from then
-    /// on.
-    #[must_use]
-    pub fn discard(mut self, discard: impl Fn(Payload) + Send + Sync + 'static) -> Kind {
+    pub fn discard(mut self, discard: impl Fn(&[u8]) + Send + Sync + 'static) -> Kind {
         self.0.discard = Some(Box::new(discard));
         self.0.options.has_discard = true;
         self

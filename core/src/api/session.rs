@@ -380,7 +380,7 @@ impl Session {
     /// `ttl` passes without a touch, or when either side ends it. Does not block. On an error the payload
     /// comes back.
     ///
-    /// Errors: `POISONED` the session is ending; `ARG` an unknown kind; `LEVEL`; `LIMIT`.
+    /// Errors: `POISONED` the session is ending; `AGAIN` it is embalmed; `ARG` an unknown kind; `LEVEL`; `LIMIT`.
     pub fn attach(
         &self,
         kind: &str,
@@ -403,10 +403,20 @@ impl Session {
         })
     }
 
+    /// Takes over an object that is embalmed in another session with the same host, which ended or whose process did:
+    /// its kind's `revive` runs, and the event `ObjectRevived` tells its number here. Does not block.
+    ///
+    /// Errors: `HANDLE` there is none; `STATE` it is not embalmed; `DENIED` the hosts differ; `POISONED` this session
+    /// is over; `AGAIN` it is embalmed itself; `LIMIT`.
+    pub fn revive(&self, from: &Session, object: ObjectId) -> Result<()> {
+        let (old, new) = (from.0.id, self.0.id);
+        self.change(|shard, now| shard.node.object_revive(now, old, object, new))
+    }
+
     /// Runs `f` on the payload of an object that is kept here, on this thread. Its destructor waits
     /// meanwhile.
     ///
-    /// Errors: `POISONED` its end has begun; `HANDLE` there is none.
+    /// Errors: `POISONED` its end has begun, or it is embalmed; `HANDLE` there is none.
     pub fn with_object<R>(
         &self,
         object: ObjectId,
@@ -414,9 +424,12 @@ impl Session {
     ) -> Result<R> {
         let id = self.0.id;
         let payload = self.change(|shard, now| {
-            let payload = shard.payloads.get(&(id, object)).cloned().ok_or_else(|| no_object(object))?;
             shard.node.object_enter(now, id, object)?;
-            Ok(payload)
+            let payload = shard.payloads.get(&(id, object)).cloned();
+            if payload.is_none() {
+                shard.node.object_leave(now, id, object)?;
+            }
+            payload.ok_or_else(|| no_object(object))
         })?;
         // Leaves even when `f` panics, or the object could never end.
         let visit = Visit { session: self, object, payload: Some(payload) };

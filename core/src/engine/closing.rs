@@ -331,6 +331,8 @@ impl Shard {
         let ended = |session| self.node.session_info(session).map_or(true, |info| info.state.is_final());
         self.node.sessions().into_iter().all(ended)
             && self.payloads.is_empty()
+            // What is embalmed has no payload.
+            && self.node.counters().objects == 0
             && self.hubs.values().all(|hub| hub.bridges == 0)
             && self.links.values().all(|link| link.is_quiet())
             // A link that was cut off before its peer has read all would take the rest with it.

@@ -179,9 +179,9 @@ impl Shard {
             Told::ObjectUpdated { object, data } => {
                 self.tell_session(session, SessionEvent::ObjectUpdated { object, data }, batch);
             }
-            Told::ObjectAction { object, kind, action } => {
-                let callbacks = self.kinds.get(&kind).cloned();
-                batch.objects.push(ObjectWork { session, object, kind: callbacks, kind_name: kind, action });
+            Told::ObjectAction { object, kind: kind_name, action, kept } => {
+                let kind = self.kinds.get(&kind_name).cloned();
+                batch.objects.push(ObjectWork { session, object, kind, kind_name, action, kept });
             }
             Told::ObjectRevived { object, from, was } => {
                 if let Some(payload) = self.payloads.remove(&(from, was)) {

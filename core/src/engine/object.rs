@@ -1,7 +1,8 @@
 //! Payloads of living objects, and the callbacks of their kinds.
 //!
 //! When an object ends is decided by the protocol; here is only what to run then. Invariant: a payload is
-//! handed to `destroy` or `discard` at most once, because it is taken out of the map for it.
+//! handed to `destroy` at most once, because it is taken out of the map for it; an object that is embalmed has bytes,
+//! which the protocol keeps, and no payload.
 
 use clerver_proto::error::Result;
 use clerver_proto::node::KindOptions;
@@ -16,8 +17,12 @@ pub(crate) type SharedPayload = Arc<Payload>;
 
 /// Ends an object for good.
 pub(crate) type Ender = Box<dyn Fn(Payload) + Send + Sync>;
-/// Changes an object, and may fail.
-pub(crate) type Changer = Box<dyn Fn(&(dyn Any + Send + Sync)) -> Result<()> + Send + Sync>;
+/// Says of an object all that it can be made again from.
+pub(crate) type Embalmer = Box<dyn Fn(&(dyn Any + Send + Sync)) -> Result<Vec<u8>> + Send + Sync>;
+/// Makes an object from what `Embalmer` said.
+pub(crate) type Reviver = Box<dyn Fn(&[u8]) -> Result<Payload> + Send + Sync>;
+/// Ends an object of which there is only what `Embalmer` said.
+pub(crate) type Discarder = Box<dyn Fn(&[u8]) + Send + Sync>;
 /// Gives up on an object that is still in use.
 pub(crate) type Abandoner = Box<dyn Fn(&(dyn Any + Send + Sync)) + Send + Sync>;
 /// Describes an object.
@@ -26,9 +31,8 @@ pub(crate) type Printer = Box<dyn Fn(&(dyn Any + Send + Sync)) -> String + Send 
 /// The callbacks of one kind.
 pub(crate) struct KindCallbacks {
     pub(crate) destroy: Ender,
-    pub(crate) embalm: Option<Changer>,
-    pub(crate) revive: Option<Changer>,
-    pub(crate) discard: Option<Ender>,
+    pub(crate) embalm: Option<(Embalmer, Reviver)>,
+    pub(crate) discard: Option<Discarder>,
     pub(crate) abandon: Option<Abandoner>,
     pub(crate) print: Option<Printer>,
     pub(crate) options: KindOptions,

@@ -98,6 +98,8 @@ pub(crate) struct ObjectWork {
     pub(crate) kind: Option<Arc<KindCallbacks>>,
     pub(crate) kind_name: String,
     pub(crate) action: ObjectAction,
+    /// What the object was embalmed as.
+    pub(crate) kept: Bytes,
 }
 
 /// What has to be done after the shard lock is free.

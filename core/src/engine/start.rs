@@ -15,7 +15,7 @@ use crate::tls::TlsContext;
 use crate::trust::{TrustSnapshot, TrustStore};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::limits::SessionLimits;
-use clerver_proto::node::{Node, NodeOptions, Redial, Trust};
+use clerver_proto::node::{Embalming, Node, NodeOptions, Redial, Trust};
 use openssl::rand::rand_bytes;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8};
@@ -50,6 +50,12 @@ fn node_options(settings: &Settings, trust: Trust) -> NodeOptions {
             first: ms(settings.redial_ms),
             max: ms(settings.redial_max_ms),
             attempts: settings.redial_attempts.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+        },
+        volatile: settings.volatile,
+        embalming: Embalming {
+            span: ms(settings.embalm_ms),
+            sessions_max: usize::try_from(settings.embalm_sessions_max).unwrap_or(usize::MAX),
+            bytes_max: settings.embalm_bytes_max,
         },
         roams: settings.roam,
         skew_max: settings.max_skew_ms.map(ms),

@@ -2,11 +2,12 @@
 
 use super::command::Command;
 use super::event::LogLevel;
-use super::object::SharedPayload;
+use super::object::{Payload, SharedPayload};
 use super::service::IncomingCall;
 use super::shard::{CallWork, ObjectWork};
 use super::workers::Task;
 use super::{Engine, panic_text};
+use bytes::Bytes;
 use clerver_proto::node::ObjectAction;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -54,52 +55,91 @@ impl Engine {
         }
         let key = (work.session, work.object);
         let payload = self.with_shard(|shard, _, _| match work.action {
-            ObjectAction::Destroy | ObjectAction::Discard => shard.payloads.remove(&key),
+            ObjectAction::Destroy => shard.payloads.remove(&key),
             _ => shard.payloads.get(&key).cloned(),
         });
         let result = catch_unwind(AssertUnwindSafe(|| act(work, payload)));
-        let is_ok = result.unwrap_or_else(|panic| {
+        let done = result.unwrap_or_else(|panic| {
             let (action, text) = (action_name(work.action), panic_text(&*panic));
             let line = format!("{action} of kind \"{}\" panicked: {text}", work.kind_name);
             self.log(LogLevel::Error, || line);
             // Whatever it did, it is not done again: an end that panicked is an end.
-            matches!(work.action, ObjectAction::Destroy | ObjectAction::Discard)
+            if matches!(work.action, ObjectAction::Destroy | ObjectAction::Discard) {
+                Done::Ok
+            } else {
+                Done::Failed
+            }
         });
         if self.is_forked() {
             // The callback came back in a child.
             return;
         }
-        self.with_shard(|shard, now, _| {
+        // What nobody needs any more is the program's, so it goes where no lock is held.
+        let unneeded = self.with_shard(|shard, now, _| {
+            let (answer, made) = match done {
+                Done::Failed => (None, None),
+                Done::Ok => (Some(Bytes::new()), None),
+                Done::Embalmed(bytes) => (Some(bytes), None),
+                Done::Revived(payload) => (Some(Bytes::new()), Some(payload)),
+            };
+            let is_embalmed = work.action == ObjectAction::Embalm && answer.is_some();
+            let gone = if is_embalmed { shard.payloads.remove(&key) } else { None };
             // An error means that the protocol has given up on the object.
-            let _ = shard.node.object_done(now, work.session, work.object, work.action, is_ok);
+            match shard.node.object_done(now, work.session, work.object, work.action, answer) {
+                Ok(()) => {
+                    made.into_iter().for_each(|payload| drop(shard.payloads.insert(key, Arc::new(payload))))
+                }
+                Err(_) => return (gone, made),
+            }
+            (gone, None)
         });
+        drop(unneeded);
     }
 }
 
-fn act(work: &ObjectWork, payload: Option<SharedPayload>) -> bool {
+/// How a callback went.
+enum Done {
+    Ok,
+    Failed,
+    Embalmed(Bytes),
+    Revived(Payload),
+}
+
+fn act(work: &ObjectWork, payload: Option<SharedPayload>) -> Done {
     // The registration object has neither kind nor payload.
-    let (Some(kind), Some(payload)) = (&work.kind, payload) else { return true };
-    match work.action {
-        ObjectAction::Destroy => end(&kind.destroy, payload),
-        ObjectAction::Discard => end(kind.discard.as_ref().unwrap_or(&kind.destroy), payload),
-        ObjectAction::Embalm => kind.embalm.as_ref().is_some_and(|embalm| embalm(&**payload).is_ok()),
-        ObjectAction::Revive => kind.revive.as_ref().is_none_or(|revive| revive(&**payload).is_ok()),
-        ObjectAction::Abandon => {
+    let Some(kind) = &work.kind else { return Done::Ok };
+    match (work.action, payload) {
+        (ObjectAction::Destroy, Some(payload)) => end(&kind.destroy, payload),
+        (ObjectAction::Embalm, Some(payload)) => {
+            let bytes = kind.embalm.as_ref().and_then(|(embalm, _)| embalm(&**payload).ok());
+            return bytes.map_or(Done::Failed, |bytes| Done::Embalmed(bytes.into()));
+        }
+        (ObjectAction::Embalm, None) => return Done::Failed,
+        (ObjectAction::Revive, _) => {
+            let made = kind.embalm.as_ref().and_then(|(_, revive)| revive(&work.kept).ok());
+            return made.map_or(Done::Failed, Done::Revived);
+        }
+        (ObjectAction::Discard, _) => {
+            if let Some(discard) = &kind.discard {
+                discard(&work.kept);
+            }
+        }
+        (ObjectAction::Abandon, Some(payload)) => {
             if let Some(abandon) = &kind.abandon {
                 abandon(&**payload);
             }
-            true
         }
+        (ObjectAction::Destroy | ObjectAction::Abandon, None) => {}
     }
+    Done::Ok
 }
 
-fn end(ender: &super::object::Ender, payload: SharedPayload) -> bool {
+fn end(ender: &super::object::Ender, payload: SharedPayload) {
     match Arc::try_unwrap(payload) {
         Ok(payload) => ender(payload),
         // Somebody still uses it, against the protocol's count: leaking is the one safe thing to do.
         Err(payload) => std::mem::forget(payload),
     }
-    true
 }
 
 /// A callback of an object, for the report of what is stuck.

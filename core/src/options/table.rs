@@ -217,6 +217,15 @@ options! {
     redial_attempts: optional = None, 1 ..= 1_000_000;
     /// Whether a session leaves a congested path by itself when it knows another address of its peer.
     roam: flag = true;
+    /// Whether this node comes and goes, as a mobile device does: its sessions are embalmed when contact is lost for
+    /// longer than the TTL, and go on when it is back. One end that says so is enough.
+    volatile: flag = false;
+    /// How long in milliseconds an embalmed session is kept; the shorter time of both ends counts. 0: not at all.
+    embalm_ms: number = 86_400_000, 0 ..= 2_592_000_000;
+    /// Embalmed sessions that this node keeps; of more, the one that was embalmed first is lost.
+    embalm_sessions_max: number = 1_000, 0 ..= 1_000_000;
+    /// Bytes in channels and objects of embalmed sessions that this node keeps; of more, as above.
+    embalm_bytes_max: number = 268_435_456, 0 ..= 1_099_511_627_776;
     /// Whether peers are told the addresses at which this node listens, so that they can dial another one when the
     /// first fails. Loopback addresses are told on this machine only.
     announce: flag = true;

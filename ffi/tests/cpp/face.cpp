@@ -265,7 +265,14 @@ static void objects_end_with_their_destructor(Pair &pair, Tally &gone)
     pair.server.register_kind(seats);
     CHECK(thrown_by([&] { pair.server.register_kind(seats); }) == errc::in_use);
     Kind<Seat> kept("kept");
-    kept.embalm(soon, [](Seat &) {}).revive([](Seat &) {}).discard([](Seat &) {}).abandon([](Seat &) {});
+    kept.embalm(
+        soon, [](const Seat &seat) { return std::to_string(seat.uses); },
+        [&gone](const std::string &uses) {
+            std::unique_ptr<Seat> made(new Seat(gone));
+            made->uses = std::stoi(uses);
+            return made;
+        });
+    kept.discard([](const std::string &) {}).abandon([](Seat &) {});
     pair.server.register_kind(kept.level_min(1));
 
     Object<Seat> mine = pair.theirs.attach(seats, std::unique_ptr<Seat>(new Seat(gone)));
@@ -293,6 +300,7 @@ static void objects_end_with_their_destructor(Pair &pair, Tally &gone)
     while ((event = pair.theirs.next_event(soon)).kind != EventKind::object_updated)
         CHECK(event);
     CHECK(event.data.to_string() == "note");
+    CHECK(thrown_by([&] { pair.theirs.revive_object(mine, pair.theirs); }) == errc::state);
     pair.ours.release_object(mine);
     CHECK(gone.reaches(1));
     CHECK(thrown_by([&] { pair.theirs.use(mine, [](Seat &) {}); }) == Class::misuse);

@@ -216,7 +216,8 @@ fn on_driving(a: &mut Arguments<'_, '_>, node: clv_node, wait: i64, is_null: boo
             }
             4 => drop(check(clv_node_reload_trust(node))),
             5 => {
-                let list = [pointer(&a.address()?), a.world.address.as_ptr()];
+                let address = a.address()?;
+                let list = [pointer(&address), a.world.address.as_ptr()];
                 let list = if is_null { null() } else { list.as_ptr() };
                 check(clv_node_announce(node, list, a.input.int_in_range(0..=2)?));
             }
@@ -281,9 +282,9 @@ fn on_callbacks(a: &mut Arguments<'_, '_>) -> Result<()> {
                 let kind = clv_kind {
                     struct_size: 0,
                     destroy: if is_null { None } else { Some(on_object) },
-                    embalm: a.input.arbitrary::<bool>()?.then_some(change_object as _),
-                    revive: a.input.arbitrary::<bool>()?.then_some(change_object as _),
-                    discard: a.input.arbitrary::<bool>()?.then_some(on_object as _),
+                    embalm: a.input.arbitrary::<bool>()?.then_some(embalm_object as _),
+                    revive: a.input.arbitrary::<bool>()?.then_some(revive_object as _),
+                    discard: a.input.arbitrary::<bool>()?.then_some(discard_object as _),
                     abandon: a.input.arbitrary::<bool>()?.then_some(on_object as _),
                     print: a.input.arbitrary::<bool>()?.then_some(print_object as _),
                     user: null_mut(),
@@ -383,7 +384,7 @@ fn on_objects(
     let each = a.input.ratio(9u8, 10u8)?;
     // SAFETY: as above.
     unsafe {
-        match a.input.int_in_range(0..=9u8)? {
+        match a.input.int_in_range(0..=11u8)? {
             0..=2 => {
                 let mut made = clv_object { id: UNWRITTEN };
                 let ttl = *a.input.choose(&[-1, 0, 1, 100, i64::MAX, -2])?;
@@ -398,6 +399,14 @@ fn on_objects(
             8 => {
                 check(clv_object_list(session, each.then_some(see_object as _), null_mut()));
                 check(clv_task_list(session, each.then_some(see_task as _), null_mut()));
+            }
+            9 => {
+                let to = clv_session { id: a.handle()? };
+                check(clv_object_revive(session, object, to));
+            }
+            10 => {
+                let embalming = clv_embalming { id: a.handle()? };
+                check(clv_embalming_write(embalming, bytes(data), data.len()));
             }
             _ => drop(check(clv_object_print(session, each.then_some(see_line as _), null_mut()))),
         }

@@ -86,6 +86,7 @@ impl Hostile {
             ttl_ms: 4000,
             ttl_floor_ms: 0,
             ttl_max_ms: 120_000,
+            embalm_ms: 0,
             wall_ms: 77,
             host_name: String::new(),
             node_name: String::new(),

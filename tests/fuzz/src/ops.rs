@@ -422,7 +422,9 @@ impl World {
             actions.swap_remove(at);
         }
         let (session, object, action) = action;
-        let _ = self.command(who, |node, now| node.object_done(now, session, object, action, ok));
+        let _ = self.command(who, |node, now| {
+            node.object_done(now, session, object, action, ok.then(|| Bytes::from_static(b"kept")))
+        });
     }
 
     // ---- what should change nothing ----
@@ -474,7 +476,7 @@ impl World {
             1 => node.channel_send(now, session, channel, data).map(drop),
             2 => node.channel_reset(now, session, channel, error),
             3 => node.call_finished(now, session, ChannelId(1 << 50)),
-            4 => node.object_done(now, session, object, ObjectAction::Revive, true),
+            4 => node.object_done(now, session, object, ObjectAction::Revive, Some(Bytes::new())),
             5 => node.connect_cancel(now, ConnectorId(1 << 50)),
             6 => node.object_leave(now, session, ObjectId(1 << 50)),
             _ => node.handle(now, Input::Done { operation: 1 }),

@@ -46,6 +46,10 @@ pub struct Setup {
     pub spare: u8,
     pub embalm: bool,
     pub discard: bool,
+    /// The session is kept past its TTL, for so many quarter seconds, and so many of them.
+    pub volatile: bool,
+    pub embalm_span: u8,
+    pub embalmed: u8,
     /// After each so many steps everything is granted and delivered; 0 never.
     pub settle_every: u8,
     /// How much a link takes at once.

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use clerver_proto::error::{Code, Error};
 use clerver_proto::id::{AttemptId, HostId, LinkId, Sid};
 use clerver_proto::limits::SessionLimits;
-use clerver_proto::node::{Input, KindOptions, LinkInfo, Node, NodeOptions, Output, ServiceOptions, Trust};
+use clerver_proto::node::{
+    Embalming, Input, KindOptions, LinkInfo, Node, NodeOptions, Output, ServiceOptions, Trust,
+};
 use clerver_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -95,6 +97,12 @@ impl End {
             ttl: ttl(setup),
             grace: Duration::from_secs(2),
             limits,
+            volatile: setup.volatile,
+            embalming: Embalming {
+                span: Duration::from_millis(250) * u32::from(setup.embalm_span),
+                sessions_max: usize::from(setup.embalmed),
+                bytes_max: u64::from(setup.embalmed) * 1024,
+            },
             trust: trust(None),
             ..NodeOptions::default()
         };

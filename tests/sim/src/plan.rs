@@ -345,6 +345,15 @@ impl Plan {
         self.nodes.iter().map(|node| ttl(node).as_nanos() as u64).max().unwrap_or(0) / 9 * 10
     }
 
+    /// How long sessions are embalmed at most, in true nanoseconds.
+    pub(crate) fn embalmed_most(&self) -> u64 {
+        if !self.nodes.iter().any(|node| node.options.volatile) {
+            return 0;
+        }
+        let span = |node: &NodePlan| node.options.embalming.span.as_nanos() as u64;
+        self.nodes.iter().map(span).max().unwrap_or(0) / 9 * 10
+    }
+
     /// Longest grace of any node.
     pub(crate) fn grace_most(&self) -> u64 {
         self.nodes.iter().map(|node| node.options.grace.as_nanos() as u64).max().unwrap_or(0) / 9 * 10

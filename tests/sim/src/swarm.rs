@@ -104,6 +104,13 @@ fn draw_nodes(rng: &mut Rng, count: usize, frame: Frame) -> Vec<NodePlan> {
         node.destructor = Span(0, rng.magnitude(MS, SEC));
         node.embalm_fails = rng.pick(&[0, 0, 30]);
         node.revives = rng.pick(&[0, 50, 100]);
+        if rng.percent(15) {
+            node.options.volatile = true;
+        }
+        let embalming = &mut node.options.embalming;
+        embalming.span = Duration::from_nanos(rng.pick(&[0, 2, 5, 20]) * frame.ttl);
+        embalming.sessions_max = rng.pick(&[1, 3, 1000]);
+        embalming.bytes_max = rng.pick(&[1000, 1 << 20, 1 << 28]);
         node.read_pause = if rng.percent(10) { rng.magnitude(MS, 50 * MS) } else { 0 };
         nodes.push(node);
     }

@@ -253,6 +253,8 @@ impl Node {
         self.enter(now)?;
         for (id, session) in self.sessions.iter_mut() {
             session.sweep(self.now, Code::Closed, false);
+            session.objects.end_embalmed(self.now, Code::Closed);
+            session.settle_objects();
             self.dirty.insert(id);
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! is forgotten at once, so whatever still comes from it changes nothing (L1).
 
 use super::pair::Waiting;
-use super::{Event, LinkInfo, Node, Output, SessionState, Timer};
+use super::{Event, LinkInfo, Node, Output, Timer};
 use crate::error::{Code, Error, Result};
 use crate::id::{AttemptId, ConnectorId, LinkId, LinkName, NodeId, SessionId, Sid};
 use crate::limits::{
@@ -211,6 +211,7 @@ impl Node {
             ttl_ms: ms(self.options.ttl),
             ttl_floor_ms: ms(self.ttl_floor()),
             ttl_max_ms: ms(self.options.ttl_max),
+            embalm_ms: ms(self.options.embalming.span),
             wall_ms: self.wall_ms(),
             host_name: self.options.host_name.clone(),
             node_name: self.options.node_name.clone(),
@@ -581,8 +582,6 @@ impl Node {
 
     /// A session's states in which a link may still join.
     pub(super) fn may_join(&self, id: SessionId) -> bool {
-        self.sessions
-            .get(&id)
-            .is_some_and(|session| !session.state.is_final() && session.state != SessionState::Embalmed)
+        self.sessions.get(&id).is_some_and(|session| !session.state.is_final())
     }
 }

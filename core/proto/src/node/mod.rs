@@ -19,6 +19,7 @@ mod objects;
 mod pair;
 mod redial;
 mod routes;
+mod shelf;
 
 pub use crate::io::*;
 pub use crate::options::*;
@@ -29,10 +30,11 @@ use crate::id::{AttemptId, ConnectorId, HostId, LinkId, NodeId, ObjectId, Proces
 use crate::session::{Effect, Services, Session};
 use crate::small_map::SmallMap;
 use crate::time::{Deadlines, Instant};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use connector::Connector;
 use handshake::Link;
 use pair::Pair;
+use shelf::Shelf;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -57,6 +59,10 @@ pub struct Counters {
     pub bytes_duplicate: u64,
     /// Objects that exist here.
     pub objects: u64,
+    /// Sessions that are embalmed.
+    pub embalmed: u64,
+    /// Bytes that they are kept as.
+    pub embalmed_bytes: u64,
     /// Timers that stand.
     pub timers: u64,
     /// Bytes kept for sending and for reading.
@@ -104,6 +110,7 @@ enum Timer {
     Link(LinkId),
     Session(SessionId),
     Connector(ConnectorId),
+    Shelf,
 }
 
 /// Sessions that have to be looked at before the node is drained, each once. Mostly it is one.
@@ -145,6 +152,8 @@ pub struct Node {
     sessions: SmallMap<SessionId, Box<Session>>,
     connectors: SmallMap<ConnectorId, Box<Connector>>,
     attempts: SmallMap<AttemptId, ConnectorId>,
+    /// Sessions that are embalmed.
+    shelf: Shelf,
     /// Embalmed objects on their way to another session: from, object, to.
     reviving: BTreeMap<(SessionId, ObjectId), SessionId>,
     /// Revived objects whose new session ended meanwhile: they are destroyed under their old name.
@@ -206,6 +215,7 @@ impl Node {
             sessions: SmallMap::default(),
             connectors: SmallMap::default(),
             attempts: SmallMap::default(),
+            shelf: Shelf::default(),
             reviving: BTreeMap::new(),
             orphans: BTreeSet::new(),
             next_session: 0,
@@ -254,6 +264,8 @@ impl Node {
                 + self.sessions.values().map(|session| session.timers()).sum::<usize>())
                 as u64,
             buffered: sum(Session::buffered),
+            embalmed: self.shelf.len() as u64,
+            embalmed_bytes: self.shelf.bytes(),
             ..self.counters
         }
     }
@@ -371,6 +383,7 @@ impl Node {
                     }
                 }
                 Timer::Connector(id) => self.on_connector_timer(id),
+                Timer::Shelf => self.clear_shelf(),
             }
         }
         while let Some(peer) = self.pair_timers.pop_due(self.now) {
@@ -429,6 +442,10 @@ impl Node {
             session.watched_until = next;
             self.timers.set(Timer::Session(id), next);
         }
+        if session.state == SessionState::Embalmed || self.shelf.has(id) {
+            self.watch_shelf(id);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.state.is_final() {
             let (may_leave, may_dial) = (session.peer_drains, session.knows_where());
             let may_spread = session.may_spread;
@@ -458,6 +475,7 @@ impl Node {
     fn forget_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.timers.clear(Timer::Session(id));
+        self.shelf.note(id, None);
         self.reviving.retain(|(from, _), to| *from != id && *to != id);
         self.counters.bytes_sent += session.bytes_sent;
         self.counters.bytes_repeated += session.waste().0;
@@ -486,7 +504,10 @@ impl Node {
             });
             if joined.is_none() {
                 // Its new session ended meanwhile: what was brought back is freed under its old name.
-                let event = SessionEvent::ObjectAction { object: was, kind, action: ObjectAction::Destroy };
+                let event = {
+                    let (action, kept) = (ObjectAction::Destroy, Bytes::new());
+                    SessionEvent::ObjectAction { object: was, kind, action, kept }
+                };
                 self.orphans.insert((from, was));
                 self.event(Event::Session { session: from, event });
             }

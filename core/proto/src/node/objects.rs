@@ -35,7 +35,8 @@ impl Node {
     /// long as the session (O2).
     ///
     /// # Errors
-    /// `POISONED` once the session's end began; `ARG` for an unknown kind; `LEVEL`; `LIMIT`.
+    /// `POISONED` once the session's end began; `AGAIN` while it is embalmed, and while the peer reads nothing; `ARG`
+    /// for an unknown kind; `LEVEL`; `LIMIT`.
     pub fn object_attach(
         &mut self,
         now: Instant,
@@ -102,7 +103,7 @@ impl Node {
         self.with_objects(now, session, |objects, now| objects.leave(now, object))
     }
 
-    /// The answer to `ObjectAction`; `ok` false means that embalm or revive failed.
+    /// The answer to `ObjectAction`: `None` when embalm or revive failed. The bytes are those that embalm hands over.
     ///
     /// # Errors
     /// `STATE`, `HANDLE` for an answer that nobody waits for.
@@ -112,22 +113,23 @@ impl Node {
         session: SessionId,
         object: ObjectId,
         action: ObjectAction,
-        ok: bool,
+        answer: Option<Bytes>,
     ) -> Result<()> {
         if action == ObjectAction::Destroy && self.orphans.remove(&(session, object)) {
             return self.enter(now);
         }
-        if action == ObjectAction::Revive && !ok {
+        if action == ObjectAction::Revive && answer.is_none() {
             self.reviving.remove(&(session, object));
         }
-        self.with_objects(now, session, |objects, now| objects.done(now, object, action, ok))
+        self.with_objects(now, session, |objects, now| objects.done(now, object, action, answer))
     }
 
     /// Gives an embalmed object of an ended session to another session of the same host; `revive` runs, and
     /// `ObjectRevived` follows on that session.
     ///
     /// # Errors
-    /// `HANDLE`; `DENIED` when the hosts differ; `STATE` when it is not embalmed.
+    /// `HANDLE`; `DENIED` when the hosts differ; `STATE` when it is not embalmed; what [`Node::object_attach`] answers
+    /// of the other session.
     pub fn object_revive(
         &mut self,
         now: Instant,
@@ -142,6 +144,7 @@ impl Node {
             let what = format!("revive object {object} of host {owner} for host {heir}: they differ");
             return Err(Error::new(Code::Denied, what));
         }
+        self.session(to)?.takes_objects()?;
         self.dirty.insert(from);
         if let Some(session) = self.sessions.get_mut(&from) {
             session.objects.revive_out(self.now, object)?;

@@ -140,7 +140,7 @@ impl Node {
         if role == Role::Primary {
             connector.redial_at = None;
             connector.patience_until = session.map(|session| {
-                let left = session.liveness.lease_end().since(self.now);
+                let left = session.contact_needed_by().since(self.now);
                 self.now + (left / 3).max(PATIENCE_MIN)
             });
         } else {
@@ -160,7 +160,7 @@ impl Node {
         let Some(connector) = self.connectors.get_mut(&id) else { return };
         let session = connector.session.and_then(|session| self.sessions.get(&session));
         if let (Some(session), Some(_)) = (session, connector.patience_until) {
-            let left = session.liveness.lease_end().since(self.now);
+            let left = session.contact_needed_by().since(self.now);
             connector.patience_until = Some(self.now + (left / 3 * 2).max(PATIENCE_MIN));
             self.arm_connector(id);
         }
@@ -243,7 +243,7 @@ impl Node {
                     session.move_failed(why);
                     return self.dirty.insert(session_id);
                 }
-                if is_last && !session.has_carrier() {
+                if is_last && !session.has_carrier() && !session.may_wait() {
                     let what = format!("{}; that was the last of redial_attempts", why.message);
                     session.lose(Error::new(Code::Unreachable, what));
                     return self.dirty.insert(session_id);
@@ -274,7 +274,7 @@ impl Node {
         let session = connector.session.and_then(|session| self.sessions.get(&session));
         // A session that is carried can wait.
         let waiting = session.filter(|session| !session.has_carrier());
-        let left = waiting.map(|session| session.liveness.lease_end().since(self.now));
+        let left = waiting.map(|session| session.contact_needed_by().since(self.now));
         let was_well = session.is_some_and(|session| session.was_well) && connector.failures == 0;
         let elsewhere = connector.elsewhere;
         let cap = match left {

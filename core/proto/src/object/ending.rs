@@ -9,6 +9,7 @@ use super::{Action, Effect, ObjectState};
 use crate::error::Code;
 use crate::id::{ObjectId, REGISTRATION};
 use crate::time::Instant;
+use bytes::Bytes;
 use std::cmp::Reverse;
 
 impl Objects {
@@ -36,8 +37,9 @@ impl Objects {
     pub(super) fn poison_all(&mut self, now: Instant, code: Code, contact_lost: bool) {
         self.registration = ObjectState::Poisoned;
         let barrier = self.history.started();
+        let mut embalmed = Vec::new();
         for (&id, object) in &mut self.table {
-            let pending = match &object.phase {
+            let pending = match &mut object.phase {
                 Phase::Alive => {
                     let embalm = contact_lost && object.rules.embalm_for.is_some();
                     let next = if embalm { Action::Embalm } else { Action::Destroy };
@@ -45,14 +47,30 @@ impl Objects {
                     self.deadlines.clear(Reverse(id));
                     true
                 }
-                Phase::Ending(ending) => !ending.stuck || object.running == Some(Action::Destroy),
-                Phase::Embalmed { .. } => false,
+                Phase::Ending(ending) => {
+                    if ending.next == Action::Embalm && !contact_lost {
+                        ending.next = Action::Destroy;
+                    }
+                    if ending.ordered && !ending.stuck {
+                        // It was put aside: the grace of the sweep counts.
+                        self.deadlines.clear(Reverse(id));
+                    }
+                    !ending.stuck || object.running == Some(Action::Destroy)
+                }
+                Phase::Embalmed { .. } => {
+                    embalmed.push(id);
+                    false
+                }
             };
             if pending {
                 self.queue.insert(id);
             }
         }
         self.deadlines.set(Reverse(REGISTRATION), now + self.grace);
+        self.aside = false;
+        self.returning.clear();
+        // Whoever was put aside for the return of its session waits for nothing any more.
+        embalmed.into_iter().for_each(|id| self.free_embalmed(id, code));
     }
 
     /// Frees what was put aside, in its turn; a revival in flight becomes the first step of that.
@@ -100,26 +118,38 @@ impl Objects {
     pub(super) fn run(&mut self, id: ObjectId, action: Action) {
         let Some(object) = self.table.get_mut(&id) else { return };
         object.running = Some(action);
-        self.effects.push_back(Effect::Run { object: id, kind: object.kind.clone(), action });
+        let kept = match action {
+            Action::Revive | Action::Discard => object.kept.clone(),
+            Action::Destroy | Action::Embalm | Action::Abandon => Bytes::new(),
+        };
+        self.effects.push_back(Effect::Run { object: id, kind: object.kind.clone(), action, kept });
     }
 
     /// Moves an object on after its action in flight was answered.
-    pub(super) fn complete(&mut self, now: Instant, id: ObjectId, action: Action, ok: bool) {
+    pub(super) fn complete(&mut self, now: Instant, id: ObjectId, action: Action, answer: Option<Bytes>) {
         if self.turn == Some(id) {
             self.turn = None;
         }
         let Some(object) = self.table.get_mut(&id) else { return };
         object.running = None;
-        let discards = object.rules.has_discard;
+        let (discards, ok) = (object.rules.has_discard, answer.is_some());
+        if action == Action::Revive && ok {
+            self.kept_bytes -= std::mem::take(&mut object.kept).len() as u64;
+        }
         match (&mut object.phase, action) {
             (Phase::Ending(ending), Action::Embalm) if ok => {
-                let code = ending.code;
-                object.phase = Phase::Embalmed { code, late: false };
-                let span = object.rules.embalm_for.unwrap_or_default();
-                self.queue.remove(&id);
-                self.deadlines.set(Reverse(id), now + span);
+                let (code, is_wanted) = (ending.code, ending.next == Action::Embalm);
+                object.kept = answer.unwrap_or_default();
+                self.kept_bytes += object.kept.len() as u64;
+                self.embalmed(now, id, code);
+                if !is_wanted {
+                    self.free_embalmed(id, code);
+                }
             }
-            (Phase::Ending(ending), Action::Embalm) => ending.next = Action::Destroy,
+            (Phase::Ending(ending), Action::Embalm) => {
+                ending.next = Action::Destroy;
+                self.wake(id);
+            }
             (Phase::Ending(ending), Action::Revive) if ok => ending.next = Action::Destroy,
             (Phase::Ending(ending), Action::Revive) if discards => ending.next = Action::Discard,
             (Phase::Ending(_), Action::Abandon) => self.wake(id),
@@ -128,8 +158,10 @@ impl Objects {
                 let code = ending.code;
                 self.bury(id, Effect::Ended { object: id, code });
             }
+            (Phase::Embalmed { returns: true, .. }, _) if ok => self.is_back(now, id),
+            (&mut Phase::Embalmed { returns: true, code, .. }, _) => self.free_embalmed(id, code),
             (Phase::Embalmed { .. }, _) if ok => self.hand_out(id),
-            (&mut Phase::Embalmed { code, late: true }, _) => self.free_embalmed(id, code),
+            (&mut Phase::Embalmed { code, late: true, .. }, _) => self.free_embalmed(id, code),
             (Phase::Embalmed { .. } | Phase::Alive, _) => {}
         }
     }
@@ -143,8 +175,11 @@ impl Objects {
 
     /// Forgets an object; `last` is the last that is said of it.
     fn bury(&mut self, id: ObjectId, last: Effect) {
-        self.table.remove(&id);
+        if let Some(object) = self.table.remove(&id) {
+            self.kept_bytes -= object.kept.len() as u64;
+        }
         self.queue.remove(&id);
+        self.returning.remove(&id);
         self.deadlines.clear(Reverse(id));
         self.effects.push_back(last);
     }
@@ -159,6 +194,7 @@ impl Objects {
         let Some(object) = self.table.get_mut(&id) else { return };
         match &mut object.phase {
             Phase::Alive => self.poison(now, id, Code::Timeout),
+            Phase::Ending(ending) if ending.next == Action::Embalm => self.embalm_later(id),
             Phase::Ending(_) => self.give_up(id),
             Phase::Embalmed { late, .. } if object.running.is_some() => *late = true,
             &mut Phase::Embalmed { code, .. } => self.free_embalmed(id, code),
@@ -218,14 +254,14 @@ impl Objects {
         }
     }
 
-    fn await_barrier(&mut self, id: ObjectId, barrier: u64) {
+    pub(super) fn await_barrier(&mut self, id: ObjectId, barrier: u64) {
         if self.history.ended_below() < barrier {
             self.waiting.insert((barrier, Reverse(id)));
         }
     }
 
     /// Whether somebody may still use this poisoned object (O3).
-    fn is_busy(&self, object: &Object, ending: &Ending) -> bool {
+    pub(super) fn is_busy(&self, object: &Object, ending: &Ending) -> bool {
         let forced = self.destroy_at_grace_end && ending.stuck;
         !forced && (object.in_service > 0 || self.history.ended_below() < ending.barrier)
     }

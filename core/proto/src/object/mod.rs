@@ -8,6 +8,7 @@
 //!
 //! Invariants:
 //! - An object ends once: one [`Effect::Ended`] or one [`Effect::Revived`], and nothing about it after that.
+//! - What `Embalm` handed over is kept until `Revive` answered ok or `Discard` answered, and no longer.
 //! - `Destroy` runs at most once per object. It and `Embalm` run only with nothing in service, and beside no
 //!   handler that was running when the object was poisoned (O3); later handlers cannot reach a poisoned
 //!   object.
@@ -15,9 +16,12 @@
 //! - A sweep ends objects in reverse order of attach, each after the one before; what is stuck past its
 //!   grace, or was put aside, does not hold up the others; the registration object dies last, with
 //!   [`Effect::AllEnded`] (O5, O1).
+//! - Between [`Objects::put_aside`] and [`Objects::bring_back`] the registration lives and objects that can be embalmed
+//!   are; each comes back under its own number or is over.
 //! - A deadline that has come is acted upon in the same call, so [`Objects::next_deadline`] is later than the
 //!   `now` of that call; an idle object costs no time at all.
 
+mod aside;
 mod ending;
 mod history;
 mod table;
@@ -89,9 +93,10 @@ pub struct TaskRecord {
 pub enum Action {
     /// Free it; it is over, whatever the answer.
     Destroy,
-    /// Put it aside: its owner is out of contact and may return. When this fails, `Destroy` follows.
+    /// Put it aside: its owner is out of contact and may return. It answers with bytes from which it can be made
+    /// again, and frees everything else. When this fails, `Destroy` follows.
     Embalm,
-    /// Make it usable again: to be handed to another session, or to be destroyed.
+    /// Make it again from those bytes: for its owner, or to be destroyed.
     Revive,
     /// Free what was put aside; it is over, whatever the answer.
     Discard,
@@ -122,6 +127,8 @@ pub enum Effect {
         kind: String,
         /// What to do.
         action: Action,
+        /// For `Revive` and `Discard`: what `Embalm` answered.
+        kept: Bytes,
     },
     /// The grace is over and this object still waits for a handler to leave; said once.
     Stuck {

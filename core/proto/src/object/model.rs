@@ -25,6 +25,8 @@ enum Op {
     Revive(usize),
     Advance(u64),
     Sweep(bool),
+    Aside,
+    Back,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -43,6 +45,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => pick().prop_map(Op::Revive),
         4 => (0u64..150).prop_map(Op::Advance),
         1 => any::<bool>().prop_map(Op::Sweep),
+        2 => Just(Op::Aside),
+        2 => Just(Op::Back),
     ];
     proptest::collection::vec(op, 0..120)
 }
@@ -57,6 +61,9 @@ struct Seen {
     /// Its end began before the sweep, alone.
     alone: bool,
     aside: bool,
+    can_embalm: bool,
+    /// It is to be embalmed because its session is.
+    goes_aside: bool,
     destroys: u32,
     abandons: u32,
     stuck: bool,
@@ -74,6 +81,8 @@ struct World {
     swept: Option<Instant>,
     contact_lost: bool,
     settled: bool,
+    /// The session is embalmed.
+    aside: bool,
     all_ended: u32,
 }
 
@@ -99,6 +108,7 @@ impl World {
             swept: None,
             contact_lost: false,
             settled: false,
+            aside: false,
             all_ended: 0,
         }
     }
@@ -113,14 +123,7 @@ impl World {
 
     fn apply(&mut self, op: &Op) -> Check {
         match *op {
-            Op::Attach { ttl, embalm, discard } => {
-                let rules = KindRules { embalm_for: embalm.map(Duration::from_nanos), has_discard: discard };
-                let result = self.objects.attach(self.now, "k", rules, ttl.map(Duration::from_nanos));
-                ensure(result.is_ok() == self.swept.is_none(), || format!("attach: {result:?}"))?;
-                if let Ok(id) = result {
-                    self.seen.insert(id, Seen { discards: discard, ..Seen::default() });
-                }
-            }
+            Op::Attach { ttl, embalm, discard } => self.attach(ttl, embalm, discard)?,
             Op::Touch(at) => {
                 if let Some(id) = self.any(at) {
                     let alive = self.seen[&id].guards.is_none();
@@ -133,7 +136,10 @@ impl World {
                     let aside = self.state_of(id) == Some(ObjectState::Embalmed);
                     let alive = self.seen[&id].guards.is_none();
                     let result = self.objects.end(self.now, id, Code::Closed);
-                    ensure(result.is_ok() == (alive || aside), || format!("end {id}: {result:?}"))?;
+                    let seen = self.seen.get_mut(&id).unwrap();
+                    let may = alive || aside || seen.goes_aside && seen.ends == 0;
+                    seen.goes_aside = false;
+                    ensure(result.is_ok() == may, || format!("end {id}: {result:?}"))?;
                 }
             }
             Op::Enter(at) => {
@@ -172,15 +178,47 @@ impl World {
                 self.objects.tick(self.now);
             }
             Op::Sweep(contact_lost) => self.sweep(contact_lost),
+            Op::Aside => self.put_aside(),
+            Op::Back => {
+                self.aside = false;
+                self.objects.bring_back(self.now);
+            }
         }
         self.look()
+    }
+
+    fn attach(&mut self, ttl: Option<u64>, embalm: Option<u64>, discard: bool) -> Check {
+        let rules = KindRules { embalm_for: embalm.map(Duration::from_nanos), has_discard: discard };
+        let result = self.objects.attach(self.now, "k", rules, ttl.map(Duration::from_nanos));
+        let may = self.swept.is_none() && !self.aside;
+        ensure(result.is_ok() == may, || format!("attach: {result:?}"))?;
+        if let Ok(id) = result {
+            let seen = Seen { discards: discard, can_embalm: embalm.is_some(), ..Seen::default() };
+            self.seen.insert(id, seen);
+        }
+        Ok(())
+    }
+
+    fn put_aside(&mut self) {
+        if self.swept.is_none() && !self.aside {
+            self.aside = true;
+            for seen in self.seen.values_mut().filter(|seen| seen.guards.is_none()) {
+                seen.goes_aside = seen.can_embalm;
+            }
+        }
+        self.objects.put_aside(self.now);
     }
 
     fn sweep(&mut self, contact_lost: bool) {
         if self.swept.is_none() {
             self.swept = Some(self.now);
             self.contact_lost = contact_lost;
-            self.seen.values_mut().for_each(|seen| seen.alone = seen.guards.is_some());
+            self.aside = false;
+            for seen in self.seen.values_mut() {
+                seen.alone = seen.guards.is_some();
+                let may_go = if seen.alone { seen.goes_aside } else { seen.can_embalm };
+                seen.goes_aside = contact_lost && may_go;
+            }
         }
         self.objects.sweep(self.now, Code::Lost, contact_lost);
     }
@@ -197,15 +235,24 @@ impl World {
     fn answer(&mut self, at: usize, ok: bool) -> Check {
         let running = self.seen.iter().filter_map(|(&id, seen)| Some((id, seen.running?)));
         let Some((id, action)) = pick(running, at) else { return Ok(()) };
+        let returns = self.swept.is_none() && self.state_of(id) == Some(ObjectState::Embalmed);
         let seen = self.seen.get_mut(&id).unwrap();
         seen.running = None;
         seen.last = Some((action, ok));
         match action {
-            Action::Embalm => seen.aside = ok,
-            Action::Revive => seen.aside = !ok,
+            Action::Embalm => (seen.aside, seen.goes_aside) = (ok, false),
+            Action::Revive => {
+                seen.aside = !ok;
+                if ok && self.aside && returns {
+                    // Its session is embalmed once more: so is it.
+                    (seen.goes_aside, seen.guards) = (true, Some(self.calls.clone()));
+                }
+            }
             Action::Destroy | Action::Discard | Action::Abandon => {}
         }
-        self.objects.done(self.now, id, action, ok).map_err(|error| error.to_string())
+        let bytes = (action == Action::Embalm).then(|| Bytes::copy_from_slice(&id.0.to_be_bytes()));
+        let answer = ok.then(|| bytes.unwrap_or_default());
+        self.objects.done(self.now, id, action, answer).map_err(|error| error.to_string())
     }
 
     fn answer_wrongly(&mut self, at: usize, action: usize) -> Check {
@@ -216,7 +263,7 @@ impl World {
             return Ok(());
         }
         let before = format!("{:?}", self.objects);
-        let result = self.objects.done(self.now, id, action, true);
+        let result = self.objects.done(self.now, id, action, Some(Bytes::new()));
         ensure(result.is_err_and(|error| error.code == Code::State), || format!("wrong {action:?} of {id}"))?;
         ensure(format!("{:?}", self.objects) == before, || "a wrong answer changed something".into())
     }
@@ -229,12 +276,24 @@ impl World {
             ensure(info.in_service == seen.in_service, || format!("in service: {info:?}"))?;
             if info.state != ObjectState::Alive && seen.guards.is_none() {
                 seen.guards = Some(self.calls.clone());
+            } else if info.state == ObjectState::Alive && seen.guards.is_some() {
+                let came_back =
+                    seen.running.is_none() && !seen.aside && seen.ends == 0 && self.swept.is_none();
+                ensure(came_back && seen.can_embalm, || format!("alive again: {info:?} {seen:?}"))?;
+                (seen.guards, seen.goes_aside) = (None, false);
             }
+            let left = !self.aside || info.state != ObjectState::Alive;
+            ensure(left, || format!("alive while its session is embalmed: {info:?}"))?;
         }
         while let Some(effect) = self.objects.poll() {
             ensure(self.all_ended == 0, || format!("{effect:?} after the end of all"))?;
             match effect {
-                Effect::Run { object, action, .. } => self.check_run(object, action)?,
+                Effect::Run { object, action, kept, .. } => {
+                    let is_handed = matches!(action, Action::Revive | Action::Discard);
+                    let right = if is_handed { &object.0.to_be_bytes()[..] } else { &[][..] };
+                    ensure(kept == right, || format!("{action:?} of {object} got {kept:?}"))?;
+                    self.check_run(object, action)?;
+                }
                 Effect::Stuck { object } => {
                     let seen = self.seen.get_mut(&object).unwrap();
                     ensure(!seen.stuck && seen.abandons == 1, || format!("stuck {object}"))?;
@@ -280,7 +339,7 @@ impl World {
             Action::Destroy | Action::Embalm => {
                 ensure(!busy, || say("beside a handler"))?;
                 ensure(!seen.aside && seen.destroys == 0, || say("ended already"))?;
-                let may_embalm = self.contact_lost && !seen.alone && !seen.stuck;
+                let may_embalm = seen.goes_aside;
                 ensure(action == Action::Destroy || may_embalm, || say("may not be put aside"))?;
             }
             Action::Revive | Action::Discard => ensure(seen.aside, || say("was not put aside"))?,
@@ -299,6 +358,7 @@ impl World {
         seen.running = Some(action);
         seen.destroys += u32::from(action == Action::Destroy);
         seen.abandons += u32::from(action == Action::Abandon);
+        seen.goes_aside &= action != Action::Abandon;
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Object {
     pub(super) rules: KindRules,
     pub(super) ttl: Option<Duration>,
     pub(super) data: Bytes,
+    /// What it was made into when it was embalmed.
+    pub(super) kept: Bytes,
     pub(super) in_service: u32,
     pub(super) phase: Phase,
     /// The action in flight.
@@ -36,10 +38,11 @@ pub(super) struct Object {
 pub(super) enum Phase {
     Alive,
     Ending(Ending),
-    /// `late`: its deadline came while a revival was in flight.
+    /// `late`: its deadline came while a revival was in flight. `returns`: that revival is for its own session.
     Embalmed {
         code: Code,
         late: bool,
+        returns: bool,
     },
 }
 
@@ -76,6 +79,14 @@ pub struct Objects {
     pub(super) turn: Option<ObjectId>,
     /// By the barrier that must pass.
     pub(super) waiting: BTreeSet<(u64, Reverse<ObjectId>)>,
+    /// The session was embalmed and contact has not come back.
+    pub(super) aside: bool,
+    /// The holder ends, so nothing is kept any more.
+    pub(super) keeps_none: bool,
+    /// Objects that contact brings back, until they are back or over.
+    pub(super) returning: BTreeSet<ObjectId>,
+    /// Bytes of all objects that are embalmed.
+    pub(super) kept_bytes: u64,
     pub(super) effects: VecDeque<Effect>,
 }
 
@@ -95,6 +106,10 @@ impl Objects {
             queue: BTreeSet::new(),
             turn: None,
             waiting: BTreeSet::new(),
+            aside: false,
+            keeps_none: false,
+            returning: BTreeSet::new(),
+            kept_bytes: 0,
             effects: VecDeque::new(),
         }
     }
@@ -103,7 +118,7 @@ impl Objects {
     ///
     /// # Errors
     /// `POISONED` once the sweep began: the caller keeps the payload (O2). `LIMIT` at
-    /// [`OBJECTS_MAX`] objects that are not dead. `ARG` for a TTL of zero.
+    /// [`OBJECTS_MAX`] objects that are not dead. `AGAIN` while the session is embalmed. `ARG` for a TTL of zero.
     pub fn attach(
         &mut self,
         now: Instant,
@@ -112,14 +127,7 @@ impl Objects {
         ttl: Option<Duration>,
     ) -> Result<ObjectId> {
         self.tick(now);
-        if self.registration != ObjectState::Alive {
-            let what = format!("attach an object of kind {kind:?}: the session's objects are being ended");
-            return Err(Error::new(Code::Poisoned, what));
-        }
-        if self.table.len() >= OBJECTS_MAX {
-            let what = format!("attach an object of kind {kind:?}: the session has {OBJECTS_MAX} already");
-            return Err(Error::new(Code::Limit, what).with_remedy("release objects that are not needed"));
-        }
+        self.takes_more()?;
         if ttl == Some(Duration::ZERO) {
             let what = format!("attach an object of kind {kind:?}: its TTL is zero");
             return Err(Error::new(Code::Argument, what));
@@ -127,10 +135,30 @@ impl Objects {
         let id = ObjectId(self.next);
         self.next += 1;
         let kind = kind.to_owned();
-        let (data, phase) = (Bytes::new(), Phase::Alive);
-        self.table.insert(id, Object { kind, rules, ttl, data, in_service: 0, phase, running: None });
+        let (data, kept, phase) = (Bytes::new(), Bytes::new(), Phase::Alive);
+        self.table.insert(id, Object { kind, rules, ttl, data, kept, in_service: 0, phase, running: None });
         self.arm(now, id, ttl);
         Ok(id)
+    }
+
+    /// Whether another one may be attached.
+    ///
+    /// # Errors
+    /// `POISONED` when the end of all has begun; `AGAIN` while they are put aside; `LIMIT`.
+    pub fn takes_more(&self) -> Result<()> {
+        if self.registration != ObjectState::Alive {
+            let what = "attach an object: the session's objects are being ended";
+            return Err(Error::new(Code::Poisoned, what));
+        }
+        if self.aside {
+            let what = "attach an object: the session is embalmed";
+            return Err(Error::new(Code::Again, what).with_remedy("attach it when the session is live again"));
+        }
+        if self.table.len() >= OBJECTS_MAX {
+            let what = format!("attach an object: the session has {OBJECTS_MAX} already");
+            return Err(Error::new(Code::Limit, what).with_remedy("release objects that are not needed"));
+        }
+        Ok(())
     }
 
     /// The owner gave a sign that it wants this object: its own TTL starts anew. Without a TTL, and for the
@@ -182,10 +210,17 @@ impl Objects {
     /// registration, which only [`Objects::sweep`] ends.
     pub fn end(&mut self, now: Instant, id: ObjectId, code: Code) -> Result<()> {
         self.tick(now);
-        match self.known("end", id)?.phase {
+        let object = self.known("end", id)?;
+        match &mut object.phase {
             Phase::Alive => self.poison(now, id, code),
             Phase::Embalmed { .. } => self.free_embalmed(id, code),
-            Phase::Ending(_) => return Err(poisoned("end", id)),
+            Phase::Ending(ending) if ending.next != Action::Embalm => return Err(poisoned("end", id)),
+            Phase::Ending(ending) => {
+                (ending.next, ending.code) = (Action::Destroy, code);
+                if self.registration == ObjectState::Alive {
+                    self.deadlines.set(Reverse(id), now + self.grace);
+                }
+            }
         }
         self.tick(now);
         Ok(())
@@ -273,18 +308,20 @@ impl Objects {
         self.history.running()
     }
 
-    /// Answers an [`Effect::Run`]; `ok` counts for `Embalm` and `Revive` only.
+    /// Answers an [`Effect::Run`]: `None` when it failed, which counts for `Embalm` and `Revive` only. The bytes are
+    /// those that `Embalm` hands over; one that hands over more than
+    /// [`EMBALMED_BYTES_MAX`](crate::limits::EMBALMED_BYTES_MAX) is freed again at once.
     ///
     /// # Errors
     /// `STATE` when this action is not in flight for this object; nothing is changed then.
-    pub fn done(&mut self, now: Instant, id: ObjectId, action: Action, ok: bool) -> Result<()> {
+    pub fn done(&mut self, now: Instant, id: ObjectId, action: Action, answer: Option<Bytes>) -> Result<()> {
         let running = self.table.get(&id).and_then(|object| object.running);
         if running != Some(action) {
             let what = format!("answer {action:?} of object {id}: it is not running");
             return Err(Error::new(Code::State, what));
         }
         self.tick(now);
-        self.complete(now, id, action, ok);
+        self.complete(now, id, action, answer);
         self.tick(now);
         Ok(())
     }
@@ -376,7 +413,7 @@ impl Objects {
         self.table.get(&id).map(|object| object.kind.as_str())
     }
 
-    fn arm(&mut self, now: Instant, id: ObjectId, ttl: Option<Duration>) {
+    pub(super) fn arm(&mut self, now: Instant, id: ObjectId, ttl: Option<Duration>) {
         let at = ttl.map_or(Instant::NEVER, |ttl| now + ttl);
         self.deadlines.set(Reverse(id), at);
     }
@@ -395,7 +432,10 @@ impl Objects {
         let object = self.known(verb, id)?;
         match object.phase {
             Phase::Alive => Ok(object),
-            _ => Err(poisoned(verb, id)),
+            Phase::Embalmed { .. } => {
+                Err(Error::new(Code::Poisoned, format!("{verb} object {id}: it is embalmed")))
+            }
+            Phase::Ending(_) => Err(poisoned(verb, id)),
         }
     }
 }

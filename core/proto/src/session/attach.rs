@@ -125,6 +125,7 @@ impl Session {
         }
         self.attached = true;
         self.event(SessionEvent::LinkAttached { name, link: id, role, address: joining.address });
+        self.bring_back(now);
         self.requeue_suspects();
         // It may be the first one that is left.
         self.promote_standby();

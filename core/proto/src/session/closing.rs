@@ -174,8 +174,11 @@ impl Session {
 
     /// This end's lease ended (T2).
     pub(super) fn check_lease(&mut self, now: Instant) {
-        if self.state.is_final() || self.liveness.lease_end() > now {
+        if self.state.is_final() || self.embalmed_until.is_some() || self.liveness.lease_end() > now {
             return;
+        }
+        if self.may_be_embalmed() {
+            return self.embalm(now);
         }
         let ttl = self.liveness.ttl.as_millis();
         let what =
@@ -188,9 +191,16 @@ impl Session {
 
     /// The hold on the peer's objects ended (T2, T3).
     pub(super) fn check_hold(&mut self, now: Instant) {
-        if !self.swept && self.attached && self.liveness.hold_end() <= now {
-            self.sweep(now, Code::Lost, true);
+        if self.hold_due() > now {
+            return;
         }
+        if self.embalmed_until.is_some() && !self.state.is_final() {
+            self.objects.put_aside(now);
+            return self.settle_objects();
+        }
+        // What was put aside for the return of this session waits for nothing any more.
+        let contact_lost = !self.objects.is_aside();
+        self.sweep(now, Code::Lost, contact_lost);
     }
 
     /// Ends the peer's objects.

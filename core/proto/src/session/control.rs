@@ -3,7 +3,7 @@
 use super::Session;
 use crate::error::{Code, Error, Result};
 use crate::id::{CONTROL, ChannelId, ObjectId};
-use crate::io::{MoveCause, SessionEvent};
+use crate::io::{MoveCause, SessionEvent, SessionState};
 use crate::limits::{CONTROL_BACKLOG_BYTES_MAX, OBJECTS_MAX};
 use crate::object::{self, KindRules};
 use crate::time::Instant;
@@ -113,6 +113,18 @@ impl Session {
         rules: KindRules,
         ttl: Option<Duration>,
     ) -> Result<ObjectId> {
+        self.takes_objects()?;
+        let object = self.objects.attach(now, kind, rules, ttl)?;
+        let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self.say(&Control::Attached { object, kind: kind.to_owned(), ttl_ms });
+        Ok(object)
+    }
+
+    /// Whether its peer may own more objects here.
+    ///
+    /// # Errors
+    /// `POISONED` when it is over; `AGAIN` while it is embalmed, and while the peer reads nothing.
+    pub(crate) fn takes_objects(&self) -> Result<()> {
         if self.state.is_final() {
             let what = format!("attach an object of {}: the session is over", self.peer);
             return Err(Error::new(Code::Poisoned, what));
@@ -126,18 +138,15 @@ impl Session {
                 format!("attach an object of {}: the peer reads nothing of what it is told", self.peer);
             return Err(Error::new(Code::Again, what));
         }
-        let object = self.objects.attach(now, kind, rules, ttl)?;
-        let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        self.say(&Control::Attached { object, kind: kind.to_owned(), ttl_ms });
-        Ok(object)
+        self.objects.takes_more()
     }
 
     /// Acts on what the objects ask for.
     pub(crate) fn settle_objects(&mut self) {
         while let Some(effect) = self.objects.poll() {
             match effect {
-                object::Effect::Run { object, kind, action } => {
-                    self.event(SessionEvent::ObjectAction { object, kind, action });
+                object::Effect::Run { object, kind, action, kept } => {
+                    self.event(SessionEvent::ObjectAction { object, kind, action, kept });
                 }
                 object::Effect::Stuck { object } => self.event(SessionEvent::ObjectStuck { object }),
                 object::Effect::Ended { object, code } => {
@@ -150,6 +159,9 @@ impl Session {
                 }
                 object::Effect::AllEnded => {}
             }
+        }
+        if self.state == SessionState::Reviving {
+            self.update_state("what was put aside is back");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! This file only routes: frames to the part that knows them, time to the parts that wait for it, and what
 //! they say to the node. The parts are `streams` (channels), `link`, `attach`, `moves`, `transmit`, `liveness`,
-//! `calls`, `control` (channel 0 and objects), `closing` and `app` (what the application asks for); they
+//! `calls`, `control` (channel 0 and objects), `embalming`, `closing` and `app` (what the application asks for); they
 //! never call each other except through here.
 
 mod app;
@@ -11,6 +11,7 @@ mod calls;
 mod closing;
 mod control;
 mod crowding;
+mod embalming;
 mod flight;
 mod link;
 mod liveness;
@@ -128,6 +129,8 @@ pub(crate) struct Session {
     closing: Option<Closing>,
     ended: Option<Box<Error>>,
     swept: bool,
+    /// When it is lost that was embalmed, until contact is back.
+    embalmed_until: Option<Instant>,
     draining: bool,
     canary: Option<Canary>,
 }
@@ -202,6 +205,7 @@ impl Session {
             closing: None,
             ended: None,
             swept: false,
+            embalmed_until: None,
             draining: false,
             canary,
         }
@@ -371,6 +375,7 @@ impl Session {
             self.expire_calls(now);
             self.expire_owned(now);
         }
+        self.check_embalming(now);
         self.check_lease(now);
         self.check_hold(now);
         self.objects.tick(now);
@@ -381,16 +386,14 @@ impl Session {
     /// When [`Session::tick`] has something to do next.
     pub(crate) fn next_deadline(&self) -> Instant {
         let mut next = self.objects.next_deadline();
-        if !self.swept && self.attached {
-            next = next.min(self.liveness.hold_end());
-        }
+        next = next.min(self.hold_due());
         if self.state.is_final() {
             return next;
         }
         let pace = self.pace();
         next = self.links.values().map(|link| link.next_deadline(pace)).fold(next, Instant::min);
         next = next
-            .min(self.liveness.lease_end())
+            .min(self.contact_needed_by())
             .min(self.calls.next_deadline())
             .min(self.owned.next_deadline())
             .min(self.wish_due());
@@ -423,14 +426,22 @@ impl Session {
         let next = match (self.state, live) {
             (SessionState::Registering | SessionState::Suspended, true) => SessionState::Live,
             (SessionState::Live, false) => SessionState::Suspended,
+            (SessionState::Reviving, _) if !self.objects.is_returning() => SessionState::Live,
             _ => return,
         };
         self.set_state(next, why);
+        if next == SessionState::Live && !live {
+            self.update_state(why);
+        }
     }
 
     fn set_state(&mut self, to: SessionState, why: &str) {
         let from = std::mem::replace(&mut self.state, to);
-        let deadline = (to == SessionState::Suspended).then(|| self.liveness.lease_end());
+        let deadline = match to {
+            SessionState::Suspended => Some(self.liveness.lease_end()),
+            SessionState::Embalmed => self.embalmed_until,
+            _ => None,
+        };
         let (why, buffered) = (why.to_owned(), self.buffered());
         self.event(SessionEvent::State { from, to, why, buffered, deadline });
     }

@@ -66,6 +66,8 @@ pub struct Hello {
     pub ttl_floor_ms: u64,
     /// TTL above which this end does not go.
     pub ttl_max_ms: u64,
+    /// How long this end keeps a session past its TTL (C5); 0 is not at all.
+    pub embalm_ms: u64,
     /// Wall clock, in milliseconds since 1970, for the skew report (S8).
     pub wall_ms: u64,
     /// What people call the machine.
@@ -99,6 +101,7 @@ impl Hello {
             self.ttl_ms,
             self.ttl_floor_ms,
             self.ttl_max_ms,
+            self.embalm_ms,
             self.wall_ms,
         ] {
             put_varint(to, number);
@@ -149,6 +152,7 @@ impl Hello {
             ttl_ms: from.varint("ttl")?,
             ttl_floor_ms: from.varint("ttl floor")?,
             ttl_max_ms: from.varint("ttl max")?,
+            embalm_ms: from.varint("embalm time")?,
             wall_ms: from.varint("wall time")?,
             host_name: from.text("host name")?,
             node_name: from.text("node name")?,

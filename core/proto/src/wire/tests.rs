@@ -21,6 +21,7 @@ fn hello() -> Hello {
         ttl_ms: 10_000,
         ttl_floor_ms: 4000,
         ttl_max_ms: 120_000,
+        embalm_ms: 0,
         wall_ms: 1_700_000_000_000,
         host_name: "höst".into(),
         node_name: "orders".into(),

@@ -7,6 +7,7 @@ use clerver_e2e::words::quote;
 use clerver_proto::error::{Code, Error, Result};
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Peer {
     pub(super) fn node_command(&self, words: &[&str]) -> Option<Result<String>> {
@@ -29,6 +30,7 @@ impl Peer {
             ["serve", node, service, behaviour] => self.serve(node, service, behaviour, false),
             ["serve-inline", node, service, behaviour] => self.serve(node, service, behaviour, true),
             ["kind", node, kind] => self.register_kind(node, kind),
+            ["lasting-kind", node, kind] => self.register_lasting_kind(node, kind),
             ["gate", name] => {
                 self.gates.open(name);
                 Ok(String::new())
@@ -117,6 +119,29 @@ impl Peer {
         let name = quote(kind);
         let made =
             Kind::new(move |payload: Payload| say(&format!("! destroyed {name} {}", text_of(&*payload))))
+                .print(text_of);
+        named(&self.nodes, node)?.register_kind(kind, made)?;
+        Ok(String::new())
+    }
+
+    /// As `register_kind`, of objects that can be embalmed.
+    fn register_lasting_kind(&self, node: &str, kind: &str) -> Result<String> {
+        let (name, other, third) = (quote(kind), quote(kind), quote(kind));
+        let made =
+            Kind::new(move |payload: Payload| say(&format!("! destroyed {name} {}", text_of(&*payload))))
+                .embalm(
+                    Duration::from_secs(60),
+                    move |payload| {
+                        let text = payload.downcast_ref::<String>().cloned().unwrap_or_default();
+                        say(&format!("! embalmed {other} {}", quote(&text)));
+                        Ok(text.into_bytes())
+                    },
+                    move |kept| {
+                        let text = String::from_utf8_lossy(kept).into_owned();
+                        say(&format!("! revived {third} {}", quote(&text)));
+                        Ok(Box::new(text))
+                    },
+                )
                 .print(text_of);
         named(&self.nodes, node)?.register_kind(kind, made)?;
         Ok(String::new())

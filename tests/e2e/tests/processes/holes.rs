@@ -19,13 +19,16 @@ fn one_way_black_hole(direction: Direction) {
     pair.proxy.stall(direction, true);
     let lost = when(&pair.client, "! s lost") - client_zero;
     let destroyed = when(&pair.server, "! destroyed thing treasure") - server_zero;
-    assert!(lost < destroyed, "the owner knew at {lost:?}, the holder swept at {destroyed:?}");
+    // A holder that learned it of the owner cannot have known first, and did so within less than the clocks differ.
+    let told = "the peer does not have it any more";
+    let was_told = pair.server.see("! s lost").contains(&told.replace(' ', "%s"));
+    assert!(was_told || lost < destroyed, "the owner knew at {lost:?}, the holder swept at {destroyed:?}");
     // The owner goes on beating until its lease ends, after 0.8 TTL; then the hold lasts for a whole one.
     assert!(destroyed < Duration::from_millis(1600 + 2000 + 1000), "{destroyed:?}");
     assert_eq!(pair.server.said("! destroyed").len(), 1);
     // Its own lease told it, or the other side's word that came just before.
     let refusal = pair.client.err("call s echo x 1000", Code::Lost);
-    let causes = ["no sign of life came back", "the peer does not have it any more"];
+    let causes = ["no sign of life came back", told];
     assert!(causes.iter().any(|cause| refusal.message.contains(cause)), "{refusal:?}");
     // The next session is as good as the first.
     pair.proxy.stall(direction, false);

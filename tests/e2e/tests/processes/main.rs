@@ -8,6 +8,7 @@
 mod breaks;
 mod closing;
 mod deaths;
+mod embalming;
 mod garbage;
 mod holes;
 #[path = "../../../hosts/mod.rs"]

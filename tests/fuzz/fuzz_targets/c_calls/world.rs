@@ -42,9 +42,27 @@ pub(crate) unsafe extern "C" fn log(_: *mut c_void, _: clv_log_level, line: *con
 
 pub(crate) unsafe extern "C" fn on_object(_: *mut c_void, _: *mut c_void) {}
 
-pub(crate) unsafe extern "C" fn change_object(_: *mut c_void, _: *mut c_void) -> clv_status {
+pub(crate) unsafe extern "C" fn embalm_object(
+    _: *mut c_void,
+    _: *mut c_void,
+    embalming: clv_embalming,
+) -> clv_status {
+    // SAFETY: there are so many bytes.
+    unsafe { clv_embalming_write(embalming, b"kept".as_ptr().cast(), 4) }
+}
+
+pub(crate) unsafe extern "C" fn revive_object(
+    _: *mut c_void,
+    _: *const c_void,
+    _: usize,
+    object: *mut *mut c_void,
+) -> clv_status {
+    // SAFETY: there is room for a pointer.
+    unsafe { object.write(null_mut()) };
     CLV_OK
 }
+
+pub(crate) unsafe extern "C" fn discard_object(_: *mut c_void, _: *const c_void, _: usize) {}
 
 pub(crate) unsafe extern "C" fn print_object(
     _: *mut c_void,

@@ -273,7 +273,12 @@ impl World {
             SessionEvent::ObjectRevived { object, from, was } => {
                 return self.revived(pid, session, object, from, was);
             }
-            SessionEvent::ObjectAction { object, action, .. } => self.asked(pid, session, object, action),
+            SessionEvent::ObjectAction { object, action, kept, .. } => {
+                return self.asked(pid, session, object, action, &kept);
+            }
+            SessionEvent::State { to: SessionState::Reviving, .. } => {
+                self.check.objects.comes_back(pid, session);
+            }
             _ => {}
         }
         Ok(())

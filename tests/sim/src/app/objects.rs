@@ -7,8 +7,9 @@ use crate::plan::{Kind, MS, Objects, SEC, What};
 use crate::toy;
 use crate::world::{Phase, Pid, World};
 use bytes::Bytes;
+use clerver_proto::error::Code;
 use clerver_proto::id::{ObjectId, SessionId};
-use clerver_proto::node::ObjectAction;
+use clerver_proto::node::{ObjectAction, SessionState};
 use std::time::Duration;
 
 /// Bytes that an owner leaves in an object.
@@ -17,6 +18,11 @@ const UPDATE: usize = 40;
 /// Where the content of an object's updates stands in the pool.
 fn update_at(session: u64, object: ObjectId) -> usize {
     (crate::rng::mix(session ^ object.0 << 20) % toy::POOL as u64) as usize
+}
+
+/// What an object is embalmed as.
+fn embalmed(session: SessionId, object: ObjectId) -> Bytes {
+    toy::content(update_at(!session.0, object), 60)
 }
 
 impl World {
@@ -43,6 +49,11 @@ impl World {
                 self.api(pid, "object_attach", |node, now| node.object_attach(now, session, kind, ttl))?;
             let object = match answer {
                 Ok(object) => object,
+                Err(error) if error.code == Code::Again && self.is_embalmed(pid, session) => {
+                    self.goals[goal].begun -= 1;
+                    self.job(pid, SEC, Job::Attach(goal, session));
+                    return Ok(());
+                }
                 Err(error) => {
                     let ended = self.may_end(pid, session);
                     ensure!(ended, I8, "object_attach in a living session of process {pid}: {error}");
@@ -58,6 +69,7 @@ impl World {
                 asked: false,
                 known: false,
                 owner_told: false,
+                doomed: false,
                 counted: false,
                 own_ttl: wish.ttl.is_some(),
             };
@@ -233,13 +245,28 @@ impl World {
     }
 
     /// The node asks the application to end, embalm, revive or discard something.
-    pub(super) fn asked(&mut self, pid: Pid, session: SessionId, object: ObjectId, action: ObjectAction) {
+    pub(super) fn asked(
+        &mut self,
+        pid: Pid,
+        session: SessionId,
+        object: ObjectId,
+        action: ObjectAction,
+        kept: &Bytes,
+    ) -> Verdict {
+        let is_handed = matches!(action, ObjectAction::Revive | ObjectAction::Discard);
+        let right = if is_handed { embalmed(session, object) } else { Bytes::new() };
+        ensure!(
+            *kept == right,
+            I1,
+            "object {object} of session {session} of process {pid} shall {action:?} from bytes that are not its own"
+        );
         let plan = &self.plan.nodes[self.procs[pid].slot];
         let (span, fails) = (plan.destructor, plan.embalm_fails);
         let rng = &mut self.procs[pid].rng;
         let time = span.draw(rng);
-        let ok = action != ObjectAction::Embalm || !rng.percent(fails);
+        let ok = !matches!(action, ObjectAction::Embalm) || !rng.percent(fails);
         self.job(pid, time, Job::ObjectDone(session, object, action, ok));
+        Ok(())
     }
 
     pub(super) fn do_done(
@@ -254,8 +281,10 @@ impl World {
         if matches!(action, ObjectAction::Destroy | ObjectAction::Discard) {
             self.count_object(pid, session, object);
         }
+        let bytes = if action == ObjectAction::Embalm { embalmed(session, object) } else { Bytes::new() };
+        let done = ok.then_some(bytes);
         let answer =
-            self.api(pid, "object_done", |node, now| node.object_done(now, session, object, action, ok))?;
+            self.api(pid, "object_done", |node, now| node.object_done(now, session, object, action, done))?;
         if let Err(error) = answer {
             ensure!(
                 action == ObjectAction::Abandon,
@@ -276,7 +305,8 @@ impl World {
             .app
             .sessions
             .iter()
-            .filter(|(_, known)| known.over && self.plan.nodes[known.slot].host == host)
+            .filter(|(_, known)| self.plan.nodes[known.slot].host == host)
+            .filter(|(old, known)| known.over || self.is_embalmed(pid, **old))
             .map(|(old, _)| *old)
             .collect();
         for from in ended {
@@ -287,6 +317,11 @@ impl World {
                 }
             }
         }
+    }
+
+    fn is_embalmed(&self, pid: Pid, session: SessionId) -> bool {
+        let view = self.check.sessions.get(pid, session);
+        view.is_some_and(|view| view.state == SessionState::Embalmed)
     }
 
     pub(super) fn do_revive(

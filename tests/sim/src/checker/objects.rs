@@ -38,6 +38,8 @@ pub(crate) struct Object {
     pub known: bool,
     /// Its owner's application was told that it is over.
     pub owner_told: bool,
+    /// Its session was embalmed, and it cannot be: it ends, whoever comes back.
+    pub doomed: bool,
     /// It has a TTL of its own.
     pub own_ttl: bool,
     /// Its goal counted it: its owner knows of it, or it was over before there was a lease to know of.
@@ -75,6 +77,15 @@ impl Objects {
         self.range(pid, session).filter(|(object, view)| *object != REGISTRATION && !over(view)).count()
     }
 
+    /// The holder's session comes back from its embalming.
+    pub(crate) fn comes_back(&mut self, pid: Pid, session: SessionId) {
+        let keys = (pid, session, ObjectId(0))..=(pid, session, ObjectId(u64::MAX));
+        for (_, object) in self.objects.range_mut(keys) {
+            // One that was put aside may have stayed for too long.
+            object.doomed |= object.life != Life::Alive || !object.embalms;
+        }
+    }
+
     /// Embalmed objects of a session, which may be revived.
     pub(crate) fn embalmed(&self, pid: Pid, session: SessionId) -> Vec<ObjectId> {
         let embalmed = self.range(pid, session).filter(|(_, view)| view.life == Life::Embalmed);
@@ -104,6 +115,7 @@ impl Objects {
             asked: false,
             known: false,
             owner_told: false,
+            doomed: false,
             counted: false,
             own_ttl: false,
         })

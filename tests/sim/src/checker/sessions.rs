@@ -30,6 +30,8 @@ pub(crate) struct View {
     pub final_at: Option<u64>,
     /// When the application was first told that contact is lost for good or doubtful: Lost, Closed or Closing.
     pub knew_at: Option<u64>,
+    /// It is embalmed, or was and the other end may still be.
+    pub was_embalmed: bool,
 }
 
 impl View {
@@ -130,8 +132,12 @@ impl Sessions {
                     view.final_at = Some(now);
                     self.lost += u64::from(*to == SessionState::Lost);
                 }
+                view.was_embalmed |= *to == SessionState::Embalmed;
                 if to.is_final() || *to == SessionState::Closing {
                     view.knew_at.get_or_insert(now);
+                }
+                if *to == SessionState::Live {
+                    self.both_live(pid, session);
                 }
             }
             SessionEvent::Lost(report) | SessionEvent::Closed(report) => {
@@ -143,6 +149,21 @@ impl Sessions {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What was embalmed is whole again once both ends are live.
+    fn both_live(&mut self, pid: Pid, session: SessionId) {
+        let Some(view) = self.get(pid, session) else { return };
+        let others = self.others(view.sid, view.arbiter);
+        if others.iter().all(|&(other, theirs)| {
+            self.get(other, theirs).is_some_and(|view| view.state == SessionState::Live)
+        }) {
+            for (other, theirs) in others.into_iter().chain([(pid, session)]) {
+                if let Some(view) = self.get_mut(other, theirs) {
+                    view.was_embalmed = false;
+                }
+            }
+        }
     }
 
     /// States of all sessions of a process, to see whether something changed them.
@@ -172,7 +193,7 @@ impl Sessions {
 }
 
 fn is_live(state: SessionState) -> bool {
-    matches!(state, SessionState::Registering | SessionState::Live | SessionState::Suspended)
+    !state.is_final() && state != SessionState::Closing
 }
 
 /// Objects end, and handlers are told to, after the session did (T4).

@@ -1,5 +1,6 @@
 //! The named scenarios: declarations of nodes, goals and faults. Nothing here acts.
 
+mod embalming;
 mod links;
 mod loss;
 mod moves;
@@ -11,7 +12,8 @@ use crate::plan::Plan;
 
 /// Every scenario; the names are unique.
 pub(crate) fn all() -> Vec<Plan> {
-    [work::all(), links::all(), loss::all(), moves::all(), objects::all(), trust::all()].concat()
+    [work::all(), links::all(), loss::all(), embalming::all(), moves::all(), objects::all(), trust::all()]
+        .concat()
 }
 
 /// The scenario of this name.

@@ -243,7 +243,7 @@ impl World {
     /// Ends every fault that is still there; crashed processes stay dead, but stopped ones go on.
     pub(super) fn heal(&mut self) -> Verdict {
         self.phase = Phase::Healed;
-        self.settled = self.now + 2 * self.plan.ttl_most() + 60 * SEC;
+        self.settled = self.now + 2 * self.plan.ttl_most() + self.plan.embalmed_most() + 60 * SEC;
         self.note(0, || "HEALED".into());
         self.paths.clear();
         self.ways.clear();

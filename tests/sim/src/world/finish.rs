@@ -53,6 +53,7 @@ impl World {
         120 * SEC
             + 4 * self.plan.ttl_most()
             + 4 * self.plan.grace_most()
+            + self.plan.embalmed_most()
             + sending
             + 2 * thinking
             + 100 * calls

@@ -77,6 +77,7 @@ impl World {
             closed_here: false,
             final_at: None,
             knew_at: None,
+            was_embalmed: false,
         };
         self.check.sessions.appear(pid, session, view)
     }
@@ -183,7 +184,7 @@ impl World {
         action: ObjectAction,
     ) -> Verdict {
         let Some(view) = self.check.sessions.get(pid, session).cloned() else { return Ok(()) };
-        let over = view.state.is_final();
+        let over = view.state.is_final() || view.state == SessionState::Embalmed;
         let first_end = self
             .check
             .objects
@@ -202,11 +203,15 @@ impl World {
             if away || !self.is_steady(holder_slot, window) || !self.is_steady(process.slot, window) {
                 continue;
             }
-            let knows = self.check.sessions.get(owner, theirs).is_some_and(|end| end.knew_at.is_some());
+            let knows = self
+                .check
+                .sessions
+                .get(owner, theirs)
+                .is_some_and(|end| end.knew_at.is_some() || end.was_embalmed);
             let told = known.own_ttl && (known.owner_told || !known.known);
             let apart = self.apart.contains(&(holder_slot.min(process.slot), holder_slot.max(process.slot)));
             ensure!(
-                knows || told || known.asked || apart,
+                knows || told || known.asked || known.doomed || apart,
                 I7,
                 "process {pid} shall {action:?} object {object} of session {session}, and its owner, process {owner}, \
                  believes that the session is {}",

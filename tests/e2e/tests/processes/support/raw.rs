@@ -61,6 +61,7 @@ impl RawLink {
             ttl_ms: 10_000,
             ttl_floor_ms: 0,
             ttl_max_ms: 120_000,
+            embalm_ms: 0,
             wall_ms: 0,
             host_name: "raw".into(),
             node_name: "raw".into(),
