@@ -140,6 +140,10 @@ typedef int32_t clv_class;
 #define CLV_E_CANCELLED (-9)
 /* The wait was interrupted by a signal. Class retry. */
 #define CLV_E_INTERRUPTED (-10)
+/* It is queued, and not known to be stored yet: it must not be sent again. Class retry. */
+#define CLV_E_UNCONFIRMED (-11)
+/* The store cannot take anything now: its disk is full or fails. Class retry. */
+#define CLV_E_STORE (-12)
 /* The peer's host id is not trusted here. Class denied. */
 #define CLV_E_DENIED (-20)
 /* The peer's host id is on the block list. Class denied. */
@@ -553,6 +557,11 @@ typedef struct clv_event {
  */
 #define CLV_EVENT_ADDRESS_FAILED 15
 /*
+ * Node: the session session with the node peer was found in the store; clv_accept gives it out, and
+ * clv_channel_accept its stored channels.
+ */
+#define CLV_EVENT_RESTORED 16
+/*
  * Session: continuity is broken, with status and text; see clv_session_loss. Only after this event can
  * data be missing.
  */
@@ -596,6 +605,11 @@ typedef struct clv_event {
 #define CLV_EVENT_MOVE_FAILED 35
 /* Session: the peer moves it to another connection; number is the clv_move_cause. */
 #define CLV_EVENT_PEER_MOVES 36
+/*
+ * Session: the node peer has the other end now, which its process before left in its store. Stored channels go on;
+ * all others ended with CLV_E_LOST.
+ */
+#define CLV_EVENT_PEER_REVIVED 37
 
 /* ---- Nodes ----------------------------------------------------------------------------------------------------- */
 
@@ -633,15 +647,20 @@ typedef struct clv_connect_options {
  * What options leaves open comes from the CLERVER_* environment, then from the configuration file, then
  * from the defaults; NULL leaves everything open. Makes the host key on first use.
  *
+ * With the option store_dir, sessions outlive the process, and of their channels the stored ones: a node that is
+ * opened with the same directory finds them there, and CLV_EVENT_RESTORED tells of each.
+ *
  * *out is yours until clv_node_close. Any thread; blocks for the disk. Several nodes in one process are
- * normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_FORKED
- * in a child whose parent had nodes open when it forked; CLV_E_ARG; CLV_E_HANDLE.
+ * normal. Errors: CLV_E_CONFIG naming option, value and source, or a store that is damaged or cannot be written;
+ * CLV_E_IN_USE another node has the store_dir; CLV_E_VERSION a newer version wrote it; CLV_E_STORE; CLV_E_KEY_FILE;
+ * CLV_E_SYSTEM; CLV_E_FORKED in a child whose parent had nodes open when it forked; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_node_open(const clv_options *options, clv_node *out);
 
 /*
  * Ends all sessions in good order, then the node with its threads and objects, and the handle. Sessions,
- * channels and calls of it answer CLV_E_CLOSED from then on; their handles are still to be closed.
+ * channels and calls of it answer CLV_E_CLOSED from then on; their handles are still to be closed. A session with
+ * stored channels does not end: it waits in the store_dir for the next node.
  *
  * out (may be NULL) tells what was left. Returns within timeout_ms and about half a second, whatever
  * hangs. In a callback it does not wait. Any thread. Errors: CLV_E_HANDLE, also for the second close;
@@ -699,7 +718,8 @@ clv_status clv_connect_with(clv_node node,
                             clv_session *out);
 
 /*
- * Takes the next session that a peer made with this node. Its calls are served whether it is taken or not.
+ * Takes the next session that a peer made with this node, or that was found in its store. Its calls are served
+ * whether it is taken or not.
  *
  * *out is yours until clv_session_close. Any thread; blocks, but for 0. Errors: CLV_E_AGAIN none now,
  * for 0; CLV_E_TIMEOUT; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE; CLV_E_CLOSED.
@@ -841,7 +861,8 @@ clv_status clv_session_drain(clv_session session, int64_t timeout_ms);
 
 /*
  * Ends the handle. With the last handle of a session, descriptors of clv_dial_fd included, the session
- * ends with its channels and calls: what was written is delivered first, what was not read is dropped.
+ * ends with its channels and calls: what was written is delivered first, what was not read is dropped. That holds
+ * for stored channels, too: who wants them to go on in another process closes the node alone.
  *
  * Any thread; blocks until that is done, for at most timeout_ms. 0 does not wait: it is delivered
  * meanwhile, for at most 10 s and as long as the node lives. The handle is gone whatever the answer. Errors:
@@ -944,7 +965,23 @@ clv_status clv_session_goto(clv_session session, const char *address);
 
 /* ---- Channels -------------------------------------------------------------------------------------------------- */
 
-/* What a channel carries, for clv_channel_open. */
+/*
+ * What a channel carries, for clv_channel_open.
+ *
+ * With stored it outlives the processes at its ends, and what was sent arrives in order and
+ *
+ * sender                     receiver
+ * lives                      lives                      exactly once
+ * lives                      dies                       at least once since the last clv_ack (*)
+ * dies                       lives                      exactly once, if clv_channel_send confirmed it
+ * dies                       dies                       if confirmed, at least once since the last clv_ack (*)
+ * lives, or dies             dies without a store_dir   lost, as the session reports
+ * dies without a store_dir   lives, or dies             a first part of it, and the receiver is told
+ * dies without a store_dir   dies without a store_dir   not at all
+ *
+ * where who dies comes back with the store_dir that it had. (*) Exactly once, if the program stores the id of a
+ * message together with its effect: the sid of the session, the number of the channel and clv_delivery.end.
+ */
 typedef struct clv_channel_options {
     /* sizeof(clv_channel_options): begin with CLV_CHANNEL_OPTIONS_INIT. */
     size_t struct_size;
@@ -952,15 +989,47 @@ typedef struct clv_channel_options {
     int32_t bytes;
     /* Not 0: yields to everything else, and may use the bulk connections of a session. */
     int32_t bulk;
+    /*
+     * Not 0: outlives the process, as said above. Each end needs the option store_dir, a directory, to keep its half;
+     * the end that opens the channel must have it. What came and is not acknowledged (clv_ack) is at most 16 MiB: then
+     * the peer pauses.
+     */
+    int32_t stored;
+    /* Always 0. */
+    int32_t reserved;
 } clv_channel_options;
+
+/* What is to be known of a message, or of some bytes, that clv_channel_take answers. */
+typedef struct clv_delivery {
+    /* sizeof(clv_delivery): begin with CLV_DELIVERY_INIT. */
+    size_t struct_size;
+    /*
+     * Where it ends in the channel, for clv_ack; the same after a restart, and larger with each one. 0 when this end
+     * does not store the channel.
+     */
+    uint64_t end;
+    /* Not 0: an earlier process may have taken it, and did not acknowledge it. */
+    int32_t redelivered;
+    /* Always 0. */
+    int32_t reserved;
+    /*
+     * What that process said last with clv_restart_point while this was the first message that it had not
+     * acknowledged; NULL for nothing. Yours: clv_buffer_free.
+     */
+    clv_buffer *restart_point;
+} clv_delivery;
 
 /*
  * Opens a channel, by default of messages. name tells the peer what it is for, at most 255 bytes;
- * options may be NULL. The peer hears of it at once.
+ * options may be NULL. The peer hears of it at once; of a stored one as soon as it is on the disk.
+ *
+ * What a stored channel promises stands at clv_channel_options. After a restart with the same store_dir clv_accept
+ * gives its session out, and clv_channel_accept the channel itself, whichever end opened it.
  *
  * *out is yours until clv_channel_close. Any thread; blocks while too many are open, but for 0. Errors:
  * CLV_E_CHANNELS too many are open, for 0; CLV_E_TIMEOUT; CLV_E_DRAINING; CLV_E_LOST, CLV_E_CLOSED;
- * CLV_E_IN_CALLBACK; CLV_E_UNSUPPORTED; CLV_E_ENCODING; CLV_E_ARG; CLV_E_HANDLE.
+ * CLV_E_IN_CALLBACK; CLV_E_UNSUPPORTED, also for a stored one without store_dir; CLV_E_ENCODING; CLV_E_ARG;
+ * CLV_E_HANDLE.
  */
 clv_status clv_channel_open(clv_session session,
                             const char *name,
@@ -969,7 +1038,8 @@ clv_status clv_channel_open(clv_session session,
                             clv_channel *out);
 
 /*
- * Takes the next channel that the peer opened.
+ * Takes the next channel that the peer opened, or a stored one, of either end, that is without a handle: because an
+ * earlier process had it, or because its handle was closed.
  *
  * *out is yours until clv_channel_close. Any thread; blocks, but for 0. Errors: CLV_E_AGAIN none now,
  * for 0; CLV_E_TIMEOUT; CLV_E_LOST, CLV_E_CLOSED none will come; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
@@ -992,16 +1062,30 @@ clv_status clv_channel_is_bytes(clv_channel channel, int32_t *out);
  * Sends one message, or all of the bytes, by copy: the memory is yours again at once. A message may be
  * empty.
  *
+ * On a channel that this end stores it waits until all of it is on the disk, and so confirms it. If that takes
+ * longer the answer is CLV_E_UNCONFIRMED: it is queued, must not be sent again, and clv_channel_confirm waits for
+ * it. With 0 that is the usual answer.
+ *
  * Any thread; blocks while the peer reads too slowly. With 0 it does not block and answers CLV_E_AGAIN when
  * there is no room; of a stream of bytes a part may have been sent by then and after CLV_E_TIMEOUT, so use
  * clv_channel_try_send there. Errors: CLV_E_SIZE a message above the limit; CLV_E_STOPPED the peer reads
  * no more; CLV_E_CLOSED after clv_channel_end, or the session closed; CLV_E_LOST; CLV_E_TIMEOUT;
- * CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
+ * CLV_E_UNCONFIRMED; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_channel_send(clv_channel channel, const void *data, size_t size, int64_t timeout_ms);
 
 /*
+ * Waits until everything that was sent on the channel is on the disk: it arrives then, even if this process dies.
+ * At once on a channel that this end does not store.
+ *
+ * Any thread; blocks, but for 0. Errors: CLV_E_UNCONFIRMED not yet; CLV_E_LOST, CLV_E_CLOSED; CLV_E_IN_CALLBACK;
+ * CLV_E_ARG; CLV_E_HANDLE.
+ */
+clv_status clv_channel_confirm(clv_channel channel, int64_t timeout_ms);
+
+/*
  * Sends a message if there is room for it, or as many of the bytes as there is room for, at least one.
+ * Nothing of it is confirmed.
  *
  * sent (may be NULL) gets how many bytes were taken. Any thread; never blocks. Errors: CLV_E_AGAIN no
  * room: an event of clv_channel_watch will tell; otherwise as clv_channel_send.
@@ -1026,6 +1110,36 @@ clv_status clv_channel_recv(clv_channel channel, void *data, size_t capacity, in
  * as clv_channel_recv, but for CLV_E_SIZE.
  */
 clv_status clv_channel_recv_buffer(clv_channel channel, int64_t timeout_ms, clv_buffer **out);
+
+/*
+ * As clv_channel_recv_buffer, and answers in *delivery what clv_ack needs to be done with it. For stored
+ * channels: what is taken in another way comes again after a restart, too, unless something after it is acknowledged.
+ *
+ * *out belongs to you: clv_buffer_free. Any thread; blocks until there is something, but for 0. Errors:
+ * as clv_channel_recv, but for CLV_E_SIZE.
+ */
+clv_status clv_channel_take(clv_channel channel, int64_t timeout_ms, clv_buffer **out, clv_delivery *delivery);
+
+/*
+ * The program is done with everything that it took of a stored channel up to end of a clv_delivery: no process gets
+ * it again. Waits until that is on the disk.
+ *
+ * To be done with less than before changes nothing, nor does it at an end without store_dir. Any thread; blocks, but
+ * for 0. Errors: CLV_E_UNCONFIRMED it is noted, and not on the disk yet; CLV_E_STATE the channel is not a stored one;
+ * CLV_E_LOST, CLV_E_CLOSED; CLV_E_IN_CALLBACK; CLV_E_ARG, also for more than was taken; CLV_E_HANDLE.
+ */
+clv_status clv_ack(clv_channel channel, uint64_t end, int64_t timeout_ms);
+
+/*
+ * Notes how far the work is on the first message of a stored channel that was not acknowledged: at most 64 KiB that
+ * mean something to this program, copied. If this process dies the next one gets them with that message, in
+ * clv_delivery.restart_point, and need not begin anew. The next call takes their place; clv_ack of the message ends
+ * them. Waits until they are on the disk.
+ *
+ * Any thread; blocks, but for 0. Errors: CLV_E_UNCONFIRMED noted, and not on the disk yet; CLV_E_SIZE; CLV_E_STATE
+ * the channel is not a stored one; CLV_E_LOST, CLV_E_CLOSED; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
+ */
+clv_status clv_restart_point(clv_channel channel, const void *data, size_t size, int64_t timeout_ms);
 
 /*
  * This end sends no more: the peer takes the rest and then gets CLV_E_END. Taking goes on here. Any thread;
@@ -1064,7 +1178,8 @@ clv_status clv_channel_watch(clv_channel channel, uint64_t token);
 
 /*
  * Ends the handle: what was written is still delivered, what was not taken is dropped. Threads that wait on
- * the channel get CLV_E_HANDLE.
+ * the channel get CLV_E_HANDLE. A stored channel goes on until both ends ended it: clv_channel_accept gives it out
+ * again, and there what this handle took counts as taken.
  *
  * Any thread; does not block. Errors: CLV_E_HANDLE.
  */
@@ -1570,6 +1685,7 @@ template <typename T> inline T clv_sized_for_level(int32_t level)
 #define CLV_REQUEST_INFO_INIT CLV_SIZED(clv_request_info)
 #define CLV_CONNECT_OPTIONS_INIT CLV_SIZED(clv_connect_options)
 #define CLV_CHANNEL_OPTIONS_INIT CLV_SIZED(clv_channel_options)
+#define CLV_DELIVERY_INIT CLV_SIZED(clv_delivery)
 #define CLV_SERVICE_OPTIONS_INIT CLV_SIZED_FOR_LEVEL(clv_service_options, 1)
 #define CLV_KIND_INIT CLV_SIZED_FOR_LEVEL(clv_kind, 1)
 

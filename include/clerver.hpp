@@ -76,6 +76,8 @@ enum class errc : int {
     not_run = CLV_E_NOT_RUN,
     cancelled = CLV_E_CANCELLED,
     interrupted = CLV_E_INTERRUPTED,
+    unconfirmed = CLV_E_UNCONFIRMED,
+    store = CLV_E_STORE,
     denied = CLV_E_DENIED,
     blocked = CLV_E_BLOCKED,
     wrong_identity = CLV_E_WRONG_IDENTITY,
@@ -717,6 +719,7 @@ enum class EventKind : std::int32_t {
     session_ready = CLV_EVENT_SESSION_READY,
     draining = CLV_EVENT_DRAINING,
     address_failed = CLV_EVENT_ADDRESS_FAILED,
+    restored = CLV_EVENT_RESTORED,
     lost = CLV_EVENT_LOST,
     closed = CLV_EVENT_CLOSED,
     link_attached = CLV_EVENT_LINK_ATTACHED,
@@ -733,7 +736,8 @@ enum class EventKind : std::int32_t {
     peer_addresses = CLV_EVENT_PEER_ADDRESSES,
     move_began = CLV_EVENT_MOVE_BEGAN,
     move_failed = CLV_EVENT_MOVE_FAILED,
-    peer_moves = CLV_EVENT_PEER_MOVES
+    peer_moves = CLV_EVENT_PEER_MOVES,
+    peer_revived = CLV_EVENT_PEER_REVIVED
 };
 
 /* An event; false when there is none. Which members mean something stands at its kind in clerver.h. */
@@ -798,6 +802,22 @@ struct ChannelOptions {
     bool bytes = false;
     /* Yields to everything else, and may use the bulk connections of a session. */
     bool bulk = false;
+    /* Outlives the process, in the store_dir of each end; what that promises stands at clv_channel_options. */
+    bool stored = false;
+};
+
+/* What was taken of a stored channel; false when there is none, not even an empty message. */
+struct Delivery {
+    /* The message, or some bytes. */
+    Buffer data;
+    /* Where it ends in the channel, for Channel::ack. */
+    std::uint64_t end = 0;
+    /* An earlier process may have taken it, and did not acknowledge it. */
+    bool redelivered = false;
+    /* What that process said last with Channel::restart_point about this message; false for nothing. */
+    Buffer restart_point;
+
+    explicit operator bool() const noexcept { return static_cast<bool>(data); }
 };
 
 /* How a plain descriptor is made. */
@@ -839,7 +859,10 @@ public:
         return detail::or_throw([&](std::error_code &ec) { return is_bytes(ec); });
     }
 
-    /* Sends one message, or all of the bytes. Errors: size, stopped, closed, lost, timeout, again, in_callback. */
+    /*
+     * Sends one message, or all of the bytes, and waits until a stored channel has it on the disk. Errors: size,
+     * stopped, closed, lost, timeout, again, in_callback, and unconfirmed: it is queued, and must not be sent again.
+     */
     void send(View data, Wait wait, std::error_code &ec) const noexcept
     {
         ec = detail::code_of(clv_channel_send(raw(), data.data(), data.size(), wait.timeout_ms()));
@@ -849,6 +872,14 @@ public:
     {
         detail::check(clv_channel_send(raw(), data.data(), data.size(), wait.timeout_ms()));
     }
+
+    /* Waits until everything that was sent is on the disk. Errors: unconfirmed. */
+    void confirm(Wait wait, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_channel_confirm(raw(), wait.timeout_ms()));
+    }
+
+    void confirm(Wait wait = forever) const { detail::check(clv_channel_confirm(raw(), wait.timeout_ms())); }
 
     /* Sends a message if there is room, or as many of the bytes as there is room for; answers how many were taken. */
     std::size_t try_send(View data, std::error_code &ec) const noexcept
@@ -890,6 +921,53 @@ public:
     std::size_t receive_into(void *data, std::size_t capacity, Wait wait = forever) const
     {
         return detail::or_throw([&](std::error_code &ec) { return receive_into(data, capacity, wait, ec); });
+    }
+
+    /* As receive, with what ack wants to know. At the good end: an empty Delivery, or errc::end. */
+    Delivery take(Wait wait, std::error_code &ec) const noexcept
+    {
+        clv_delivery about = CLV_DELIVERY_INIT;
+        clv_buffer *buffer = nullptr;
+        Delivery taken;
+        ec = detail::code_of(clv_channel_take(raw(), wait.timeout_ms(), &buffer, &about));
+        taken.data = Buffer(buffer);
+        taken.end = about.end;
+        taken.redelivered = about.redelivered != 0;
+        taken.restart_point = Buffer(about.restart_point);
+        return taken;
+    }
+
+    Delivery take(Wait wait = forever) const
+    {
+        return detail::or_end([&](std::error_code &ec) { return take(wait, ec); });
+    }
+
+    /*
+     * The program is done with all of a stored channel up to the end of a Delivery: no process gets it again. Waits
+     * until that is on the disk. Errors: unconfirmed, state, arg.
+     */
+    void ack(std::uint64_t end, Wait wait, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_ack(raw(), end, wait.timeout_ms()));
+    }
+
+    void ack(std::uint64_t end, Wait wait = forever) const
+    {
+        detail::check(clv_ack(raw(), end, wait.timeout_ms()));
+    }
+
+    /*
+     * Notes how far the work is on the first message that was not acknowledged, in at most 64 KiB: the next process gets
+     * it with that message. Waits until it is on the disk. Errors: unconfirmed, size, state.
+     */
+    void restart_point(View data, Wait wait, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_restart_point(raw(), data.data(), data.size(), wait.timeout_ms()));
+    }
+
+    void restart_point(View data, Wait wait = forever) const
+    {
+        detail::check(clv_restart_point(raw(), data.data(), data.size(), wait.timeout_ms()));
     }
 
     /* This end sends no more: the peer takes the rest and then gets the end. */
@@ -947,7 +1025,10 @@ public:
         return detail::or_throw([&](std::error_code &ec) { return into_fd(descriptor, ec); });
     }
 
-    /* Ends the handle: what was written is still delivered, what was not taken is dropped. Threads here wake up. */
+    /*
+     * Ends the handle: what was written is still delivered, what was not taken is dropped. Threads here wake up. A
+     * stored channel goes on: Session::accept_channel gives it out again.
+     */
     void close(std::error_code &ec) noexcept { ec = detail::code_of(finish()); }
     void close() { detail::check(finish()); }
 };
@@ -1486,6 +1567,7 @@ public:
         clv_channel_options raw_options = CLV_CHANNEL_OPTIONS_INIT;
         raw_options.bytes = options.bytes ? 1 : 0;
         raw_options.bulk = options.bulk ? 1 : 0;
+        raw_options.stored = options.stored ? 1 : 0;
         clv_channel channel = clv_channel();
         ec = detail::code_of(clv_channel_open(raw(), name.c_str(), &raw_options, wait.timeout_ms(), &channel));
         return Channel(channel);

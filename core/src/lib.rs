@@ -20,7 +20,7 @@ pub mod tls;
 pub mod trust;
 
 pub use api::{
-    Call, CallContext, Channel, CloseReport, ConnectOptions, DescriptorKind, DrainReport, Kind,
+    Call, CallContext, Channel, CloseReport, ConnectOptions, Delivery, DescriptorKind, DrainReport, Kind,
     ListenOptions, LogLevel, Node, NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered,
     Wait,
 };

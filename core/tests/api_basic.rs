@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 fn bytes(name: &str) -> ChannelOptions {
-    ChannelOptions { name: name.into(), bytes: true, bulk: false }
+    ChannelOptions { name: name.into(), bytes: true, bulk: false, stored: false }
 }
 
 /// Bytes that repeat nowhere soon.

@@ -170,7 +170,8 @@ fn many_descriptors_at_once_on_few_sessions() {
     let (ours, theirs) = pair.session();
     let mut near: Vec<TcpStream> = (0..COUNT)
         .map(|number| {
-            let options = ChannelOptions { name: number.to_string(), bytes: true, bulk: false };
+            let options =
+                ChannelOptions { name: number.to_string(), bytes: true, bulk: false, stored: false };
             socket(ours.open_with(options, SOON).unwrap())
         })
         .collect();

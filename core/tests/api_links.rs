@@ -60,7 +60,7 @@ fn a_session_survives_a_cut_every_300_kb() {
     let ours = pair.client.connect(&address, SOON).unwrap();
     let theirs = pair.server.accept(SOON).unwrap();
     let data: Vec<u8> = (0..2_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let options = ChannelOptions { name: "file".into(), bytes: true, bulk: false };
+    let options = ChannelOptions { name: "file".into(), bytes: true, bulk: false, stored: false };
     let near = ours.open_with(options, SOON).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {

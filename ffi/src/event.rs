@@ -48,6 +48,9 @@ pub const CLV_EVENT_DRAINING: clv_event_kind = 14;
 /// Node: nobody, or somebody else, answered at the address `peer`, with `status` and `text`; another one is tried at
 /// once.
 pub const CLV_EVENT_ADDRESS_FAILED: clv_event_kind = 15;
+/// Node: the session `session` with the node `peer` was found in the store; `clv_accept` gives it out, and
+/// `clv_channel_accept` its stored channels.
+pub const CLV_EVENT_RESTORED: clv_event_kind = 16;
 /// Session: continuity is broken, with `status` and `text`; see `clv_session_loss`. Only after this event can
 /// data be missing.
 pub const CLV_EVENT_LOST: clv_event_kind = 20;
@@ -86,6 +89,9 @@ pub const CLV_EVENT_MOVE_BEGAN: clv_event_kind = 34;
 pub const CLV_EVENT_MOVE_FAILED: clv_event_kind = 35;
 /// Session: the peer moves it to another connection; `number` is the clv_move_cause.
 pub const CLV_EVENT_PEER_MOVES: clv_event_kind = 36;
+/// Session: the node `peer` has the other end now, which its process before left in its store. Stored channels go on;
+/// all others ended with CLV_E_LOST.
+pub const CLV_EVENT_PEER_REVIVED: clv_event_kind = 37;
 
 /// An event. Which members mean something stands at its kind; the others are 0 or "".
 #[repr(C)]
@@ -192,6 +198,7 @@ impl From<NodeEvent> for clv_event {
                 of(CLV_EVENT_DIAL_RETRY).why(&why).number(after.as_millis())
             }
             NodeEvent::Accepted { session, peer } => of(CLV_EVENT_ACCEPTED).session(session.0).peer(peer),
+            NodeEvent::Restored { session, peer } => of(CLV_EVENT_RESTORED).session(session.0).peer(peer),
             NodeEvent::Refused { peer, why } => of(CLV_EVENT_REFUSED).peer(peer).why(&why),
             NodeEvent::Pinned { name, host } => of(CLV_EVENT_PINNED).peer(host).text(&name),
             NodeEvent::OwnIdElsewhere { address } => of(CLV_EVENT_OWN_ID_ELSEWHERE).text(&address),
@@ -239,6 +246,7 @@ impl From<SessionEvent> for clv_event {
             }
             SessionEvent::MoveFailed { why } => of(CLV_EVENT_MOVE_FAILED).why(&why),
             SessionEvent::PeerMoves { cause } => of(CLV_EVENT_PEER_MOVES).number(cause_number(cause)),
+            SessionEvent::PeerRevived { peer } => of(CLV_EVENT_PEER_REVIVED).peer(peer),
             SessionEvent::Opened(channel) => of(CLV_EVENT_CHANNEL_OPENED).number(channel.0),
             SessionEvent::Openable => of(CLV_EVENT_OPENABLE),
             SessionEvent::ObjectAttached { object, kind } => {

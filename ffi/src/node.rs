@@ -36,9 +36,13 @@ pub(crate) fn looked<T>(wait: Wait, result: Result<T>) -> Result<T> {
 /// What `options` leaves open comes from the CLERVER_* environment, then from the configuration file, then
 /// from the defaults; NULL leaves everything open. Makes the host key on first use.
 ///
+/// With the option store_dir, sessions outlive the process, and of their channels the stored ones: a node that is
+/// opened with the same directory finds them there, and CLV_EVENT_RESTORED tells of each.
+///
 /// `*out` is yours until `clv_node_close`. Any thread; blocks for the disk. Several nodes in one process are
-/// normal. Errors: CLV_E_CONFIG naming option, value and source; CLV_E_KEY_FILE; CLV_E_SYSTEM; CLV_E_FORKED
-/// in a child whose parent had nodes open when it forked; CLV_E_ARG; CLV_E_HANDLE.
+/// normal. Errors: CLV_E_CONFIG naming option, value and source, or a store that is damaged or cannot be written;
+/// CLV_E_IN_USE another node has the store_dir; CLV_E_VERSION a newer version wrote it; CLV_E_STORE; CLV_E_KEY_FILE;
+/// CLV_E_SYSTEM; CLV_E_FORKED in a child whose parent had nodes open when it forked; CLV_E_ARG; CLV_E_HANDLE.
 ///
 /// # Safety
 /// `out` is NULL or has room.
@@ -54,7 +58,8 @@ pub unsafe extern "C" fn clv_node_open(options: *const clv_options, out: *mut cl
 }
 
 /// Ends all sessions in good order, then the node with its threads and objects, and the handle. Sessions,
-/// channels and calls of it answer CLV_E_CLOSED from then on; their handles are still to be closed.
+/// channels and calls of it answer CLV_E_CLOSED from then on; their handles are still to be closed. A session with
+/// stored channels does not end: it waits in the store_dir for the next node.
 ///
 /// `out` (may be NULL) tells what was left. Returns within `timeout_ms` and about half a second, whatever
 /// hangs. In a callback it does not wait. Any thread. Errors: CLV_E_HANDLE, also for the second close;
@@ -264,7 +269,8 @@ unsafe fn connect_options(options: *const clv_connect_options) -> Result<Connect
     Ok(ConnectOptions { addresses, race, any_node, bulk_links, standby_links })
 }
 
-/// Takes the next session that a peer made with this node. Its calls are served whether it is taken or not.
+/// Takes the next session that a peer made with this node, or that was found in its store. Its calls are served
+/// whether it is taken or not.
 ///
 /// `*out` is yours until `clv_session_close`. Any thread; blocks, but for 0. Errors: CLV_E_AGAIN none now,
 /// for 0; CLV_E_TIMEOUT; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE; CLV_E_CLOSED.

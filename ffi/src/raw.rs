@@ -153,6 +153,11 @@ impl<T: Versioned> SizedOut<T> {
         if place.is_null() { Ok(None) } else { unsafe { SizedOut::new(place, what) }.map(Some) }
     }
 
+    /// Whether the caller knows the member that ends there.
+    pub(crate) fn reaches(&self, end: usize) -> bool {
+        self.size >= end
+    }
+
     /// Its `struct_size` stays.
     pub(crate) fn write(self, value: T) {
         let first = size_of::<usize>();

@@ -208,7 +208,8 @@ pub extern "C" fn clv_session_drain(session: clv_session, timeout_ms: i64) -> cl
 }
 
 /// Ends the handle. With the last handle of a session, descriptors of `clv_dial_fd` included, the session
-/// ends with its channels and calls: what was written is delivered first, what was not read is dropped.
+/// ends with its channels and calls: what was written is delivered first, what was not read is dropped. That holds
+/// for stored channels, too: who wants them to go on in another process closes the node alone.
 ///
 /// Any thread; blocks until that is done, for at most `timeout_ms`. 0 does not wait: it is delivered
 /// meanwhile, for at most 10 s and as long as the node lives. The handle is gone whatever the answer. Errors:

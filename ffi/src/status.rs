@@ -36,6 +36,10 @@ pub const CLV_E_NOT_RUN: clv_status = -8;
 pub const CLV_E_CANCELLED: clv_status = -9;
 /// The wait was interrupted by a signal. Class retry.
 pub const CLV_E_INTERRUPTED: clv_status = -10;
+/// It is queued, and not known to be stored yet: it must not be sent again. Class retry.
+pub const CLV_E_UNCONFIRMED: clv_status = -11;
+/// The store cannot take anything now: its disk is full or fails. Class retry.
+pub const CLV_E_STORE: clv_status = -12;
 /// The peer's host id is not trusted here. Class denied.
 pub const CLV_E_DENIED: clv_status = -20;
 /// The peer's host id is on the block list. Class denied.

@@ -151,6 +151,7 @@ programs! {
     memory: [C, BUILT_AS_CPP];
     moves: [C, CPP, ASAN];
     objects: [C, CPP, ASAN];
+    stored: [C, CPP, ASAN];
     threads: [C, CPP, ASAN];
 }
 

@@ -163,8 +163,10 @@ static void null_arguments_of_a_session(pair *both)
 
 static void null_arguments_of_channels_and_calls(pair *both)
 {
+    clv_delivery delivery = CLV_DELIVERY_INIT;
     clv_channel near, far;
     clv_pending_call call;
+    clv_buffer *buffer;
     size_t size;
     char room[8];
 
@@ -178,6 +180,8 @@ static void null_arguments_of_channels_and_calls(pair *both)
     STATUS(clv_channel_recv(near, room, 8, 0, NULL), CLV_E_ARG);
     STATUS(clv_channel_recv(near, room, 0, 0, &size), CLV_E_ARG);
     STATUS(clv_channel_recv_buffer(near, 0, NULL), CLV_E_ARG);
+    STATUS(clv_channel_take(near, 0, NULL, &delivery), CLV_E_ARG);
+    STATUS(clv_channel_take(near, 0, &buffer, NULL), CLV_E_ARG);
     STATUS(clv_channel_reset(near, NULL), CLV_E_ARG);
     STATUS(clv_channel_get_report(near, NULL), CLV_E_ARG);
     STATUS(clv_channel_into_fd(near, 0, NULL), CLV_E_ARG);
@@ -232,6 +236,7 @@ static void waits_below_minus_one_are_refused(void)
     clv_pending_call call;
     clv_session session;
     clv_event event = CLV_EVENT_INIT;
+    clv_delivery delivery = CLV_DELIVERY_INIT;
     clv_buffer *buffer;
     clv_object object;
     clv_state state;
@@ -258,6 +263,10 @@ static void waits_below_minus_one_are_refused(void)
         STATUS(clv_channel_send(near, "x", 1, wait), CLV_E_ARG);
         STATUS(clv_channel_recv(near, room, sizeof room, wait, &size), CLV_E_ARG);
         STATUS(clv_channel_recv_buffer(near, wait, &buffer), CLV_E_ARG);
+        STATUS(clv_channel_take(near, wait, &buffer, &delivery), CLV_E_ARG);
+        STATUS(clv_channel_confirm(near, wait), CLV_E_ARG);
+        STATUS(clv_ack(near, 0, wait), CLV_E_ARG);
+        STATUS(clv_restart_point(near, "x", 1, wait), CLV_E_ARG);
         STATUS(clv_call(both.ours, "echo", NULL, 0, wait, &buffer), CLV_E_ARG);
         STATUS(clv_call_start(both.ours, "echo", NULL, 0, wait, &call), CLV_E_ARG);
         STATUS(clv_accept_fd(both.ours, wait, 0, &fd), CLV_E_ARG);

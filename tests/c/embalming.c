@@ -152,6 +152,7 @@ static visit visit_begin(void)
 {
     char address[CLV_ADDRESS_BYTES] = "";
     clv_kind kind = kind_of_seats();
+    clv_buffer *reply;
     visit made;
 
     made.node = node_with(STAYS);
@@ -159,6 +160,9 @@ static visit visit_begin(void)
     MUST(clv_node_listen(made.node, "127.0.0.1:0", -1, address, sizeof address));
     made.peer = start_peer(address);
     MUST(clv_accept(made.node, SOON_MS, &made.session));
+    /* Only now it is sure that the peer has the session, too. */
+    MUST(clv_call(made.session, "echo", "hello", 5, SOON_MS, &reply));
+    clv_buffer_free(reply);
     return made;
 }
 

@@ -221,6 +221,7 @@ static inline void refuse_session(clv_session session, clv_status wanted)
 static inline void refuse_channel(clv_channel channel, clv_status wanted)
 {
     clv_channel_report report;
+    clv_delivery delivery;
     clv_buffer *buffer;
     size_t size;
     int32_t is_bytes;
@@ -228,6 +229,7 @@ static inline void refuse_channel(clv_channel channel, clv_status wanted)
     int fd;
 
     STAMPED_SIZED(report);
+    STAMPED_SIZED(delivery);
     STAMPED(buffer);
     STAMPED(size);
     STAMPED(is_bytes);
@@ -239,6 +241,10 @@ static inline void refuse_channel(clv_channel channel, clv_status wanted)
     STATUS(clv_channel_try_send(channel, "x", 1, &size), wanted);
     STATUS(clv_channel_recv(channel, text, sizeof text, -1, &size), wanted);
     STATUS(clv_channel_recv_buffer(channel, -1, &buffer), wanted);
+    STATUS(clv_channel_take(channel, -1, &buffer, &delivery), wanted);
+    STATUS(clv_channel_confirm(channel, -1), wanted);
+    STATUS(clv_ack(channel, 1, -1), wanted);
+    STATUS(clv_restart_point(channel, "x", 1, -1), wanted);
     STATUS(clv_channel_end(channel), wanted);
     STATUS(clv_channel_reset(channel, "why"), wanted);
     STATUS(clv_channel_stop(channel), wanted);
@@ -247,6 +253,7 @@ static inline void refuse_channel(clv_channel channel, clv_status wanted)
     STATUS(clv_channel_into_fd(channel, 0, &fd), wanted);
     STATUS(clv_channel_close(channel), wanted);
     UNTOUCHED_SIZED(report);
+    UNTOUCHED_SIZED(delivery);
     UNTOUCHED(buffer);
     UNTOUCHED(size);
     UNTOUCHED(is_bytes);

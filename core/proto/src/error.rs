@@ -96,6 +96,11 @@ codes! {
     /// The wait was interrupted by a signal.
     Interrupted = 10, "INTERRUPTED", Retry, "handle the signal and call again";
 
+    /// It is queued, and not known to be stored yet.
+    Unconfirmed = 11, "UNCONFIRMED", Retry, "wait for it with confirm; it must not be sent again";
+    /// The store cannot take anything now: its disk is full or fails.
+    Store = 12, "STORE", Retry, "free space, or repair the disk; what waits is stored then";
+
     /// The peer's host id is not trusted here.
     Denied = 20, "DENIED", Denied, "add the peer's host id to the authorized file of the host that refused";
     /// The peer's host id is on the block list.

@@ -4,12 +4,17 @@
 //! Plain values. The world goes in by [`crate::node::Node::handle`], the application by the typed methods of
 //! `Node`; both are followed by [`crate::node::Node::poll`] until it answers `None`.
 
+mod report;
+
+pub use report::{ChannelReport, LossReport, Outcome, StoredChannel};
+
 use crate::error::{Code, Error};
 pub use crate::object::Action as ObjectAction;
 
 use crate::id::{
     AttemptId, ChannelId, ConnectorId, HostId, LinkId, LinkName, NodeId, ObjectId, SessionId, Sid,
 };
+use crate::store::Change;
 use crate::time::Instant;
 use crate::wire::Role;
 use crate::wire::header::Header;
@@ -92,7 +97,7 @@ pub enum Input {
         /// What happened at which addresses.
         why: Error,
     },
-    /// A store operation is durable; refused until stores are built.
+    /// A store operation is durable, and all with lower numbers are.
     Done {
         /// Its number from [`Output::Store`].
         operation: u64,
@@ -158,12 +163,12 @@ pub enum Output {
     },
     /// Something the application or the log should know.
     Event(Event),
-    /// A numbered operation on the store; never emitted until stores are built.
+    /// A numbered operation on the store: all of it, after those with lower numbers, or nothing.
     Store {
         /// Number for [`Input::Done`].
         operation: u64,
         /// What to make durable.
-        body: Bytes,
+        changes: Vec<Change>,
     },
     /// Move this link, with what was read and not used, to another shard; never emitted with one shard.
     HandOff {
@@ -236,49 +241,6 @@ impl SessionState {
                 | (Closing, Closed | Lost)
         )
     }
-}
-
-/// Counts of one channel when its session ended (X6); written >= sent >= held >= taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChannelReport {
-    /// Which.
-    pub channel: ChannelId,
-    /// Bytes that the local application wrote.
-    pub written: u64,
-    /// Of them, handed to some link.
-    pub sent: u64,
-    /// Of them, known to be held by the peer.
-    pub held: u64,
-    /// Bytes of the peer held here, without a gap.
-    pub received: u64,
-    /// Of them, taken by the local application.
-    pub taken: u64,
-}
-
-/// Whether a call was run (C1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// The whole reply came.
-    Reply,
-    /// Certainly not run.
-    NotRun,
-    /// Run or not: it cannot be known here.
-    Unknown,
-}
-
-/// What was lost with a session, or is left at its close (X6).
-#[derive(Debug, Clone)]
-pub struct LossReport {
-    /// Why.
-    pub cause: Error,
-    /// Epoch of this end.
-    pub epoch: u64,
-    /// Every channel that was not finished.
-    pub channels: Vec<ChannelReport>,
-    /// Calls of this end that had no outcome yet.
-    pub calls: Vec<(ChannelId, Outcome)>,
-    /// Objects of this end at the peer, which the peer will end.
-    pub objects: Vec<ObjectId>,
 }
 
 /// A request that has to be run.
@@ -434,6 +396,12 @@ pub enum SessionEvent {
         /// Why.
         cause: MoveCause,
     },
+    /// The peer's end of the session is another process now, which has its stored channels (S6). All other channels
+    /// ended with `LOST`.
+    PeerRevived {
+        /// Who it is now.
+        peer: NodeId,
+    },
     /// The peer opened a channel; take it with `channel_accept`.
     Opened(ChannelId),
     /// There is something to take, an end, or an error. Said again only after it was taken to the end.
@@ -535,6 +503,14 @@ pub enum Event {
     },
     /// A peer made a session with this node.
     Accepted {
+        /// The session.
+        session: SessionId,
+        /// With whom.
+        peer: NodeId,
+    },
+    /// A session was found in the store: it is taken as one that a peer made, and its channels as such that the peer
+    /// opened.
+    Restored {
         /// The session.
         session: SessionId,
         /// With whom.

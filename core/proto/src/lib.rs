@@ -14,5 +14,6 @@ pub mod options;
 mod session;
 pub mod small_map;
 mod sorted;
+pub mod store;
 pub mod time;
 pub mod wire;

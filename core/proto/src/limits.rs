@@ -33,6 +33,13 @@ pub const CONTROL_WINDOW_BYTES: u64 = 64 * 1024;
 /// The length before a message, at most.
 pub const MESSAGE_PREFIX_BYTES_MAX: u64 = 8;
 
+/// Of a restart point: it is written anew with each record of its channel.
+pub const RESTART_POINT_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a stored channel that its reader may have taken without being done with them: so much comes again at most
+/// after its process died, and is in memory then. The peer pauses when it is reached.
+pub const UNDONE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// A link has this long from LinkUp to an accepted HELLO, and again to ATTACH (S4).
 pub const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ended sids and the highest n of an arbiter are kept this long (S4).

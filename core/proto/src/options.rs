@@ -28,6 +28,8 @@ pub enum Canary {
     DropStateFrames,
     /// Adopt any fresh session, whatever its n.
     IgnoreN,
+    /// LACK what is not stored yet.
+    LackBeforeStore,
 }
 
 impl Canary {
@@ -41,6 +43,7 @@ impl Canary {
         Canary::IgnoreTable,
         Canary::DropStateFrames,
         Canary::IgnoreN,
+        Canary::LackBeforeStore,
     ];
 }
 
@@ -76,6 +79,8 @@ pub struct NodeOptions {
     pub limits: SessionLimits,
     /// The node expects to come and go: its sessions are embalmed when contact is lost (C5).
     pub volatile: bool,
+    /// The node has a store, which carries out [`crate::io::Output::Store`].
+    pub has_store: bool,
     /// How long, and how much of, what is embalmed is kept.
     pub embalming: Embalming,
     /// When and how often a session dials again (R3).
@@ -103,6 +108,7 @@ impl Default for NodeOptions {
             grace: Duration::from_secs(10),
             limits: SessionLimits::default(),
             volatile: false,
+            has_store: false,
             embalming: Embalming::default(),
             redial: Redial::default(),
             roams: true,
@@ -262,6 +268,9 @@ pub struct ChannelOptions {
     pub bytes: bool,
     /// Yields to everything else, and may use bulk links.
     pub bulk: bool,
+    /// Outlives the process: nothing leaves before it is stored, and what came is delivered again until the reader is
+    /// done with it (D1). The node needs a store.
+    pub stored: bool,
 }
 
 /// How a call is made.

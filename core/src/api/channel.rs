@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::ChannelId;
-use clerver_proto::node::ChannelReport;
+use clerver_proto::node::{ChannelReport, StoredChannel};
 use clerver_proto::time::Instant;
 use std::fmt;
 use std::io;
@@ -22,8 +22,39 @@ struct Inner {
     id: ChannelId,
     name: String,
     is_bytes: bool,
+    /// This end stores it.
+    is_stored: bool,
     /// A bridge has the channel now, and releases it.
     is_bridged: AtomicBool,
+}
+
+/// What was taken of a stored channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message, or some bytes.
+    pub data: Bytes,
+    /// Where it ends in the channel: for [`Channel::ack`]. With the session's sid and the channel's number it names
+    /// the message for good, across processes.
+    pub end: u64,
+    /// An earlier process may have taken it, and was not done with it.
+    pub redelivered: bool,
+    /// What that process set last by [`Channel::set_restart_point`] while this was the first message that it was not
+    /// done with; empty for nothing.
+    pub restart_point: Bytes,
+}
+
+impl Delivery {
+    /// `before` is where the channel stood before it was taken.
+    fn new(data: Bytes, stored: Option<StoredChannel>, before: u64) -> Delivery {
+        let Some(stored) = stored else {
+            return Delivery { data, end: 0, redelivered: false, restart_point: Bytes::new() };
+        };
+        let redelivered = stored.taken <= stored.redelivered_until;
+        // It is about the first message after what is done with.
+        let is_first = redelivered && before <= stored.done;
+        let restart_point = if is_first { stored.restart_point } else { Bytes::new() };
+        Delivery { data, end: stored.taken, redelivered, restart_point }
+    }
 }
 
 /// One channel of a session. Clones are the same channel; dropping the last one releases it: what was written
@@ -40,9 +71,16 @@ impl fmt::Debug for Channel {
 }
 
 impl Channel {
-    pub(super) fn new(session: Session, id: ChannelId, name: String, is_bytes: bool) -> Channel {
+    pub(super) fn new(
+        session: Session,
+        id: ChannelId,
+        name: String,
+        is_bytes: bool,
+        is_stored: bool,
+    ) -> Channel {
         let is_bridged = AtomicBool::new(false);
-        Channel(Arc::new(Inner { session, id, name, is_bytes, is_bridged }))
+        let is_stored = is_stored && session.engine().has_store();
+        Channel(Arc::new(Inner { session, id, name, is_bytes, is_stored, is_bridged }))
     }
 
     /// The channel's number within its session, the same at both ends.
@@ -60,6 +98,12 @@ impl Channel {
         self.0.is_bytes
     }
 
+    /// Whether this end stores it: whatever `send` confirmed outlives this process, and what came is delivered again
+    /// until [`Channel::ack`].
+    pub fn is_stored(&self) -> bool {
+        self.0.is_stored
+    }
+
     /// The session that it belongs to.
     pub fn session(&self) -> &Session {
         &self.0.session
@@ -68,9 +112,15 @@ impl Channel {
     /// Sends one message, or all of the bytes, by copy. Blocks while the peer reads too slowly, for at most
     /// `wait`; of bytes a part may have been sent then, which [`Channel::report`] tells.
     ///
+    /// On a channel that this end stores it also waits until everything is on the disk, and so confirms it. When that
+    /// takes too long the answer is `UNCONFIRMED`: the message is queued, and must not be sent again by this process.
+    ///
     /// Errors: `SIZE` a message above the limit; `STOPPED` the peer reads no more; `CLOSED` after `end`, or
     /// the session closed; `LOST`; `TIMEOUT`.
     pub fn send(&self, data: &[u8], wait: Wait) -> Result<()> {
+        if self.0.is_stored {
+            return self.send_bytes(Bytes::copy_from_slice(data), wait);
+        }
         if data.len() >= SHARED_BYTES_MIN {
             // Copied here, where no lock is held.
             return self.send_bytes(Bytes::copy_from_slice(data), wait);
@@ -84,7 +134,83 @@ impl Channel {
 
     /// As [`Channel::send`], without a copy: the bytes are kept until the peer holds them.
     pub fn send_bytes(&self, data: Bytes, wait: Wait) -> Result<()> {
-        self.send_pieces(wait, data.len(), 0, |at| data.slice(at..).into())
+        let until = deadline(wait);
+        self.send_pieces(wait, data.len(), 0, |at| data.slice(at..).into())?;
+        if self.0.is_stored { self.confirm(wait.map(|_| until.since(now()))) } else { Ok(()) }
+    }
+
+    /// Waits until everything that was sent here is on the disk; at once when this end does not store the channel.
+    ///
+    /// Errors: `UNCONFIRMED`; `HANDLE`; `CLOSED`.
+    pub fn confirm(&self, wait: Wait) -> Result<()> {
+        let unconfirmed = || {
+            let what = format!("{}: what was sent is queued, and not on the disk yet", self.doing("send on"));
+            Error::new(Code::Unconfirmed, what)
+        };
+        let (engine, key) = (self.0.session.engine(), (self.0.session.id(), self.0.id));
+        let stored = engine.change(|shard, _| shard.node.channel_stored(key.0, key.1))?;
+        let Some(stored) = stored else { return Ok(()) };
+        engine.wait_stored(key, wait, unconfirmed, move |now| now.written_stored >= stored.written)
+    }
+
+    /// Takes the next message, or some bytes, of a stored channel, with what is needed to be done with it:
+    /// [`Delivery`]. Otherwise as [`Channel::receive`].
+    pub fn take(&self, wait: Wait) -> Result<Delivery> {
+        let (engine, session, id) = (self.0.session.engine(), self.0.session.id(), self.0.id);
+        engine.block(
+            wait,
+            || self.place(Ready::Readable(id)),
+            || timed_out(&self.doing("receive on"), wait),
+            |shard, now, _| {
+                let before = shard.node.channel_stored(session, id).ok().flatten();
+                let before = before.map_or(0, |stored| stored.taken);
+                let data = match shard.node.channel_receive(now, session, id, RECEIVE_BYTES).transpose()? {
+                    Ok(data) => data,
+                    Err(why) => return Some(Err(why)),
+                };
+                let stored = shard.node.channel_stored(session, id).ok().flatten();
+                Some(Ok(Delivery::new(data, stored, before)))
+            },
+        )
+    }
+
+    /// Notes how far the work on the first message is that was not acknowledged, in at most 64 KiB: if this process
+    /// dies, the next one gets it with that message ([`Delivery::restart_point`]), and goes on from there. A later one
+    /// takes its place; an `ack` of the message ends it. Waits until it is on the disk.
+    ///
+    /// Errors: `STATE` the channel is not a stored one; `SIZE`; `UNCONFIRMED` it is not on the disk yet; `HANDLE`;
+    /// `CLOSED`.
+    pub fn set_restart_point(&self, point: &[u8], wait: Wait) -> Result<()> {
+        let (engine, key) = (self.0.session.engine(), (self.0.session.id(), self.0.id));
+        let point = Bytes::copy_from_slice(point);
+        let number = engine.change(|shard, now| {
+            shard.node.channel_restart_point(now, key.0, key.1, point)?;
+            Ok(shard.node.channel_stored(key.0, key.1)?.map(|stored| stored.points))
+        })?;
+        let unconfirmed = || {
+            let what =
+                format!("{}: the restart point is not on the disk yet", self.doing("set a restart point of"));
+            Error::new(Code::Unconfirmed, what)
+        };
+        engine.wait_stored(key, wait, unconfirmed, move |now| Some(now.points_stored) >= number)
+    }
+
+    /// The application is done with everything that it took before `end` of a [`Delivery`]: it is not delivered again.
+    /// Waits until that is on the disk.
+    ///
+    /// Errors: `STATE` the channel is not a stored one; `ARG` beyond what was taken; `UNCONFIRMED` it is not on
+    /// the disk yet; `HANDLE`; `CLOSED`.
+    pub fn ack(&self, end: u64, wait: Wait) -> Result<()> {
+        let (engine, key) = (self.0.session.engine(), (self.0.session.id(), self.0.id));
+        let done = engine.change(|shard, now| {
+            shard.node.channel_done(now, key.0, key.1, end)?;
+            Ok(shard.node.channel_stored(key.0, key.1)?.map(|stored| stored.done))
+        })?;
+        let unconfirmed = || {
+            let what = format!("{}: that it is done is not on the disk yet", self.doing("acknowledge on"));
+            Error::new(Code::Unconfirmed, what).with_remedy("acknowledge it again, which does no harm")
+        };
+        engine.wait_stored(key, wait, unconfirmed, move |now| Some(now.done_stored) >= done)
     }
 
     /// Sends what `from` answers for an offset, until all is sent.
@@ -204,12 +330,17 @@ impl Channel {
     /// The descriptor keeps the session open, as a handle does; other handles of this channel are of no use
     /// any more. A caller-driven node carries its bytes in `run_once` alone.
     ///
-    /// Errors: `STATE` a channel of messages; `SYSTEM` no more descriptors; `HANDLE`.
+    /// Errors: `STATE` a channel of messages, or one that is stored; `SYSTEM` no more descriptors; `HANDLE`.
     pub fn into_descriptor(self, kind: DescriptorKind) -> Result<OwnedFd> {
         if !self.0.is_bytes || self.0.is_bridged.load(Ordering::Acquire) {
             let what =
                 format!("{} as a descriptor: it carries messages, or is one already", self.doing("use"));
             return Err(Error::new(Code::State, what).with_remedy("open it with bytes: true"));
+        }
+        if self.0.is_stored {
+            // A descriptor cannot say what its reader is done with.
+            let what = format!("{} as a descriptor: it is stored", self.doing("use"));
+            return Err(Error::new(Code::State, what).with_remedy("use one that is not stored"));
         }
         let made = self.0.session.engine().bridge(self.0.session.id(), self.0.id, kind)?;
         self.0.is_bridged.store(true, Ordering::Release);

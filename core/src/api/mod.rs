@@ -21,7 +21,7 @@ mod session;
 
 pub use crate::engine::{DescriptorKind, LogLevel, NodeEvent, SessionEvent};
 pub use call::Call;
-pub use channel::Channel;
+pub use channel::{Channel, Delivery};
 pub use node::{CloseReport, ConnectOptions, DrainReport, ListenOptions, Node, Undelivered};
 pub use object::{Kind, Payload};
 pub use service::{CallContext, ServiceOptions};

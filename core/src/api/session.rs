@@ -215,7 +215,7 @@ impl Session {
 
     fn open_now(&self, options: ChannelOptions) -> Result<Channel> {
         let channel = self.change(|shard, now| shard.node.channel_open(now, self.0.id, options.clone()))?;
-        Ok(Channel::new(self.clone(), channel, options.name, options.bytes))
+        Ok(Channel::new(self.clone(), channel, options.name, options.bytes, options.stored))
     }
 
     pub(super) fn watch_channel(&self, channel: ChannelId, token: u64) -> Result<()> {
@@ -245,7 +245,8 @@ impl Session {
     ///
     /// Errors: as [`Session::open`] and [`Channel::into_descriptor`].
     pub fn dial_descriptor(&self, name: &str, kind: DescriptorKind) -> Result<OwnedFd> {
-        let options = ChannelOptions { name: name.to_owned(), bytes: true, bulk: false };
+        let options =
+            ChannelOptions { name: name.to_owned(), bytes: true, bulk: false, ..ChannelOptions::default() };
         self.open_now(options)?.into_descriptor(kind)
     }
 
@@ -268,7 +269,7 @@ impl Session {
                 opened => Some(opened),
             }
         })?;
-        Ok(Channel::new(self.clone(), channel, options.name, options.bytes))
+        Ok(Channel::new(self.clone(), channel, options.name, options.bytes, options.stored))
     }
 
     /// Takes the next channel that the peer opened. Blocks until there is one, for at most `wait`.
@@ -282,7 +283,13 @@ impl Session {
                 accepted => Some(accepted),
             })?;
         let is_bytes = incoming.header.purpose == Purpose::Bytes;
-        Ok(Channel::new(self.clone(), incoming.channel, incoming.header.name, is_bytes))
+        Ok(Channel::new(
+            self.clone(),
+            incoming.channel,
+            incoming.header.name,
+            is_bytes,
+            incoming.header.stored,
+        ))
     }
 
     /// Calls a service of the peer and waits for its whole reply; parts of a streamed one are joined. `wait`

@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Handles of one shared session that are closed; each connect and accept counts as one.
 const HANDLES_MAX: usize = 4096;
 
+/// What is queued for the store goes there, however little time is left.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
 /// A channel with data that the peer does not hold.
 pub(crate) type Leftover = (SessionId, Option<NodeId>, ChannelReport);
 
@@ -176,6 +179,12 @@ impl Engine {
         });
         // User code may run when these go, so they go here, where no lock is held.
         drop(dropped);
+        let store = self.shard.lock().store.take();
+        if let Some(store) = store
+            && !store.close(until.since(clock::now()).max(STORE_WAIT))
+        {
+            closed.stuck.push("the store, which could not write everything".to_owned());
+        }
         closed.undelivered.extend(left);
         self.stop(may_wait);
         *self.presence.lock() = None;
@@ -233,6 +242,10 @@ impl Engine {
             for session in shard.node.sessions() {
                 // What is on its way through a bridge goes first, or its end would look like the whole.
                 if shard.hubs.get(&session).is_some_and(|hub| hub.bridges > 0) {
+                    continue;
+                }
+                // The next process goes on with it.
+                if shard.node.is_kept(session) {
                     continue;
                 }
                 for handle in 0..HANDLES_MAX {
@@ -328,7 +341,10 @@ impl Engine {
 impl Shard {
     /// Whether all sessions have ended, their objects are gone, and all was sent.
     fn is_over(&self) -> bool {
-        let ended = |session| self.node.session_info(session).map_or(true, |info| info.state.is_final());
+        let ended = |session| {
+            self.node.is_kept(session)
+                || self.node.session_info(session).map_or(true, |info| info.state.is_final())
+        };
         self.node.sessions().into_iter().all(ended)
             && self.payloads.is_empty()
             // What is embalmed has no payload.

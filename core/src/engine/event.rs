@@ -64,6 +64,14 @@ pub enum NodeEvent {
         /// With whom.
         peer: NodeId,
     },
+    /// A session that an earlier process left was found in the store; `Node::accept` gives it out, and
+    /// `Session::accept_channel` its stored channels.
+    Restored {
+        /// The session.
+        session: SessionId,
+        /// With whom.
+        peer: NodeId,
+    },
     /// A link was refused, here or by the peer. The error's remedy has the command that would allow it.
     Refused {
         /// The host that TLS proved.
@@ -190,6 +198,12 @@ pub enum SessionEvent {
     PeerMoves {
         /// Why.
         cause: MoveCause,
+    },
+    /// The peer's end is another process now, which found the session in its store. Stored channels go on; all others
+    /// ended with `LOST`.
+    PeerRevived {
+        /// Who it is now.
+        peer: NodeId,
     },
     /// The peer opened a channel; `Session::accept_channel` gives it out.
     Opened(ChannelId),

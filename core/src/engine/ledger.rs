@@ -74,6 +74,7 @@ impl Shard {
                 self.offer(session, batch);
                 self.tell(NodeEvent::Accepted { session, peer }, batch);
             }
+            Event::Restored { session, peer } => self.note_restored(session, peer, batch),
             Event::Refused { peer, why } => {
                 batch.lines.push((LogLevel::Warn, format!("a link with host {peer} was refused: {why}")));
                 self.tell(NodeEvent::Refused { peer, why }, batch);
@@ -118,6 +119,21 @@ impl Shard {
         let line = format!("the own host id was used from {address}, another machine: is the key copied?");
         batch.lines.push((LogLevel::Warn, line));
         self.tell(NodeEvent::OwnIdElsewhere { address }, batch);
+    }
+
+    fn note_restored(&mut self, session: SessionId, peer: NodeId, batch: &mut Batch) {
+        self.meet(session);
+        self.hub(session).peer = Some(peer);
+        self.offer(session, batch);
+        batch.lines.push((LogLevel::Info, format!("session {session} with {peer} was in the store")));
+        self.tell(NodeEvent::Restored { session, peer }, batch);
+    }
+
+    fn note_revived(&mut self, session: SessionId, peer: NodeId, batch: &mut Batch) {
+        self.hub(session).peer = Some(peer);
+        let line = format!("session {session}: its peer is another process now, {peer}");
+        batch.lines.push((LogLevel::Info, line));
+        self.tell_session(session, SessionEvent::PeerRevived { peer }, batch);
     }
 
     fn note_forgotten(&mut self, session: SessionId) {
@@ -179,6 +195,7 @@ impl Shard {
             Told::ObjectUpdated { object, data } => {
                 self.tell_session(session, SessionEvent::ObjectUpdated { object, data }, batch);
             }
+            Told::PeerRevived { peer } => self.note_revived(session, peer, batch),
             Told::ObjectAction { object, kind: kind_name, action, kept } => {
                 let kind = self.kinds.get(&kind_name).cloned();
                 batch.objects.push(ObjectWork { session, object, kind, kind_name, action, kept });

@@ -13,6 +13,7 @@ use super::event::{EventQueue, LogLevel, NodeEvent, SessionEvent};
 use super::link::Link;
 use super::object::{KindCallbacks, SharedPayload};
 use super::service::{Running, Service};
+use super::store::Store;
 use super::tasks::object_task;
 use super::watch::{ReadyQueue, Waiting, Watcher};
 use bytes::Bytes;
@@ -169,6 +170,7 @@ impl Batch {
 /// See the module.
 pub(crate) struct Shard {
     pub(crate) node: Node,
+    pub(super) store: Option<Arc<Store>>,
     alarm: NodeAlarm,
     /// The driver sends what is written now, and looks again before it stops: nobody else need do more than write.
     pub(super) is_gathering: bool,
@@ -225,6 +227,7 @@ impl Shard {
         let (accept_bell, event_bell) = bells;
         Shard {
             node,
+            store: None,
             alarm,
             is_gathering: false,
             asked: None,
@@ -392,7 +395,11 @@ impl Shard {
                 self.wake = at;
                 self.alarm.wake_at(at);
             }
-            Output::Store { .. } => Self::unbuilt("a store", batch),
+            Output::Store { operation, changes } => match &self.store {
+                // It never blocks, and under the lock the batches keep their order.
+                Some(store) => store.submit(operation, changes),
+                None => Self::unbuilt("a store", batch),
+            },
             Output::HandOff { .. } | Output::ToShard(_) => Self::unbuilt("several shards", batch),
         }
     }

@@ -6,7 +6,7 @@ use super::event_loop::EventLoop;
 use super::presence::Presence;
 use super::shard::Shard;
 use super::workers::Workers;
-use super::{Engine, clock, descriptor, log};
+use super::{Engine, clock, descriptor, keeping, log};
 use crate::identity::{HostKey, home_dir};
 use crate::keyed_hash;
 use crate::options::Settings;
@@ -58,6 +58,7 @@ fn node_options(settings: &Settings, trust: Trust) -> NodeOptions {
             bytes_max: settings.embalm_bytes_max,
         },
         roams: settings.roam,
+        has_store: settings.store_dir.is_some(),
         skew_max: settings.max_skew_ms.map(ms),
         trust,
         ..NodeOptions::default()
@@ -99,14 +100,27 @@ impl Engine {
         let options = node_options(&settings, protocol_trust(&trust.snapshot()));
         options.check()?;
         let options = equal_of(&mut OPTIONS.lock(), options);
-        let node = Node::new(options, key.host_id(), hash, seed, clock::now(), clock::wall_ms())?;
+        let now = clock::now();
+        let mut node = Node::new(options, key.host_id(), hash, seed, now, clock::wall_ms())?;
+        let opened = match &settings.store_dir {
+            Some(directory) => Some(keeping::open(directory, &mut node, now)?),
+            None => None,
+        };
         let (event_loop, number) = EventLoop::enter(&settings)?;
         let settings = equal_of(&mut SETTINGS.lock(), settings);
         let engine = Arc::new(Engine::around(node, settings, tls, trust, (event_loop, number)));
+        let notices = opened.map(|opened| engine.adopt_store(opened)).unwrap_or_default();
         engine.event_loop.join(&engine)?;
         *engine.presence.lock() = Some(presence);
         engine.with_shard(|_, _, _| ());
+        engine.say_notices(notices);
         Ok(engine)
+    }
+
+    fn adopt_store(self: &Arc<Self>, opened: keeping::Opened) -> Vec<String> {
+        self.shard.lock().store = Some(opened.store);
+        *opened.listener.lock() = Arc::downgrade(self);
+        opened.notices
     }
 
     fn around(

@@ -252,6 +252,7 @@ options! {
     /// Whether small messages that follow each other closely wait for up to a few ten microseconds, so that many
     /// leave in one packet. Off, every send leaves at once; calls and replies always do.
     gather: flag = true;
-    /// The directory in which sessions outlive the process.
-    store_dir: path = None, unsupported;
+    /// The directory in which sessions and stored channels outlive the process: one process at a time, which makes it
+    /// if it is missing. Each change is on the disk (fsync) before anything depends on it.
+    store_dir: path = None;
 }

@@ -429,6 +429,47 @@ static void a_session_moves_between_the_addresses_of_its_peer()
     CHECK(session.addresses()[1].in_use);
 }
 
+static void a_stored_channel_goes_on_in_the_next_node()
+{
+    const std::string home = std::getenv("CLERVER_HOME");
+    Options options;
+    options.set("store_dir", home + "/client").set("beat_ms", 50).set("ttl_ms", 400);
+    Node server = Node::open(Options().set("store_dir", home + "/server"));
+    const std::string address = server.listen("127.0.0.1:0");
+    ChannelOptions stored;
+    stored.stored = true;
+    Session theirs;
+    Channel in;
+    {
+        Node client = Node::open(options);
+        const Session ours = client.connect(address, soon);
+        const Channel out = ours.open("orders", stored);
+        out.send("one");
+        out.confirm(soon);
+        theirs = server.accept(soon);
+        in = accept_named(theirs, "orders");
+        const Delivery first = in.take(soon);
+        CHECK(first && first.data.to_string() == "one" && first.end > 0 && !first.redelivered);
+        in.ack(first.end);
+        CHECK(thrown_by([&] { in.ack(first.end + 1, soon); }) == errc::arg);
+        CHECK(thrown_by([&] { in.take(no_wait); }) == errc::again);
+        client.close(soon);
+    }
+    Node client = Node::open(options);
+    CHECK(client.next_event(soon).kind == EventKind::restored);
+    const Session ours = client.accept(soon);
+    const Channel out = accept_named(ours, "orders");
+    out.send("two", soon);
+    out.end();
+    std::error_code ec;
+    const Delivery second = in.take(soon, ec);
+    CHECK(!ec && second.data.to_string() == "two");
+    in.ack(second.end, soon, ec);
+    CHECK(!ec && !in.take(soon) && !in.take(soon, ec) && ec == errc::end);
+    out.confirm(no_wait, ec);
+    CHECK(!ec && await_event(theirs, EventKind::peer_revived));
+}
+
 static void a_caller_driven_node_runs_on_this_thread()
 {
     Node server = Node::open(Options().set("caller_driven", true).set("ttl_ms", 9000));
@@ -471,6 +512,7 @@ int main()
     }
     a_session_moves_between_the_addresses_of_its_peer();
     a_caller_driven_node_runs_on_this_thread();
+    a_stored_channel_goes_on_in_the_next_node();
     std::puts("the C++ face: all good");
     return 0;
 }

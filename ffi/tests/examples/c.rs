@@ -123,6 +123,45 @@ fn a_killed_workers_job_comes_back() {
 }
 
 #[test]
+fn a_queue_of_jobs_survives_the_death_of_both_sides() {
+    let (shop, place) = (Workshop::impatient(), place());
+    let program = compile(&shop, "stored");
+    let start = |what: &str| {
+        let store = shop.path().join(format!("{what}.store"));
+        shop.start(&program, [what, &place, store.to_str().unwrap()])
+    };
+    let give = |giver: &mut Program, job: &str| {
+        giver.tell(job);
+        giver.says(&format!("given: {job}"));
+    };
+    let (mut worker, mut giver) = (start("work"), start("give"));
+    ["one", "two", "three"].into_iter().for_each(|job| give(&mut giver, job));
+    worker.says("job: one");
+    worker.tell("");
+    worker.says("job: two");
+    worker.kill();
+    give(&mut giver, "four");
+    giver.kill();
+
+    let mut giver = start("give");
+    give(&mut giver, "five");
+    let mut worker = start("work");
+    worker.says("again?: two");
+    for job in ["three", "four", "five"] {
+        worker.tell("");
+        let line = worker.line().unwrap();
+        let (how, which) = line.split_once(": ").unwrap();
+        // Whether the third one had come before is a matter of moments.
+        assert!(which == job && (how == "job" || job == "three"), "{line}");
+    }
+    giver.finish_input();
+    giver.good_rest();
+    worker.tell("");
+    worker.finish_input();
+    worker.kill();
+}
+
+#[test]
 fn people_chat_in_one_thread_each() {
     let (shop, place) = (Workshop::new(), place());
     let chat = compile(&shop, "poll_chat");

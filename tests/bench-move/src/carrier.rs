@@ -67,7 +67,12 @@ impl Carrier {
             ..ConnectOptions::default()
         };
         let session = node.connect_with(options, SOON)?;
-        let options = ChannelOptions { name: "flow".into(), bytes: true, bulk: wish == "bulk" };
+        let options = ChannelOptions {
+            name: "flow".into(),
+            bytes: true,
+            bulk: wish == "bulk",
+            ..ChannelOptions::default()
+        };
         let channel = session.open_with(options, SOON)?;
         Ok(Carrier::Channel { channel, session, _node: node })
     }

@@ -78,7 +78,7 @@ impl World {
             Event::AddressFailed { .. }
             | Event::DialRetry { .. }
             | Event::OwnIdElsewhere { .. }
-            | Event::Notice { .. } => {}
+            | Event::Notice { .. } | Event::Restored { .. } => {}
         }
     }
 

@@ -168,7 +168,7 @@ impl World {
             Op::Open { who, pick: at, bytes, bulk } => {
                 let who = side(who);
                 let Some(session) = pick(&self.ends[who].app.sessions, at) else { return };
-                let options = ChannelOptions { name: "channel".into(), bytes, bulk };
+                let options = ChannelOptions { name: "channel".into(), bytes, bulk, stored: false };
                 if let Ok(channel) = self.command(who, |node, now| node.channel_open(now, session, options)) {
                     self.ends[who].app.channels.push((session, channel));
                     if let Some(sid) = self.vetted_sid(who, session) {

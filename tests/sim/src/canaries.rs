@@ -6,7 +6,7 @@ use crate::cli;
 use crate::plan::Plan;
 use crate::rng::mix;
 use crate::world::{self, Outcome};
-use crate::{scenarios, swarm};
+use crate::{restarts, scenarios, swarm};
 use clerver_proto::node::Canary;
 
 /// Seeds that a scenario is run with before it counts as blind.
@@ -56,6 +56,8 @@ const TRAPS: &[Trap] = &[
         scenarios: &["reset_every_256k_8mib_both_ways", "broken_channels", "resets_all_day"],
         invariants: &[I2, I14],
     },
+    // In the world of restarts, which has a checker of its own.
+    Trap { canary: Canary::LackBeforeStore, scenarios: &["stored_reader_dies"], invariants: &[] },
     Trap { canary: Canary::IgnoreN, scenarios: &["late_session_frame"], invariants: &[I2, I3, I4, Scenario] },
 ];
 
@@ -86,6 +88,9 @@ pub(crate) fn run() -> bool {
 
 /// Runs a trap's scenarios with the bug until one fails in the right way.
 fn spring(trap: &Trap) -> bool {
+    if let Some(scenario) = trap.scenarios.iter().find_map(|name| restarts::by_name(name)) {
+        return spring_with_stores(trap, scenario);
+    }
     let mut runs = 0;
     for seed in 1..=TRIES {
         for name in trap.scenarios {
@@ -100,6 +105,18 @@ fn spring(trap: &Trap) -> bool {
     }
     println!("     canary {:?}: {runs} runs of {:?} saw nothing", trap.canary, trap.scenarios);
     in_swarm(trap)
+}
+
+/// In the world of restarts: some seed must fail, and must not without the bug.
+fn spring_with_stores(trap: &Trap, scenario: &restarts::Scenario) -> bool {
+    let run = |seed| restarts::run(scenario, seed, Some(trap.canary)).err().map(|what| (seed, what));
+    let Some((seed, what)) = (1..=TRIES).find_map(run) else {
+        println!("FAIL canary {:?}: {} saw nothing", trap.canary, scenario.name);
+        return false;
+    };
+    let short: String = what.chars().take(140).collect();
+    println!("ok   {:?}: {}, seed {seed}: {short}", trap.canary, scenario.name);
+    restarts::run(scenario, seed, None).is_ok()
 }
 
 fn caught(trap: &Trap, plan: &Plan, seed: u64) -> Option<Outcome> {
@@ -147,7 +164,9 @@ mod tests {
             let trap = TRAPS.iter().find(|trap| trap.canary == *canary);
             let scenarios = trap.map(|trap| trap.scenarios).unwrap_or_default();
             assert!(!scenarios.is_empty(), "{canary:?}");
-            assert!(scenarios.iter().all(|name| scenarios::by_name(name).is_some()), "{canary:?}");
+            let is_there =
+                |name: &&str| scenarios::by_name(name).is_some() || restarts::by_name(name).is_some();
+            assert!(scenarios.iter().all(is_there), "{canary:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::checker::{Failure, Invariant};
 use crate::plan::{Plan, SEC};
 use crate::rng::mix;
 use crate::world::{self, Outcome};
-use crate::{canaries, scenarios, swarm};
+use crate::{canaries, restarts, scenarios, swarm};
 use clerver_proto::node::Canary;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -61,6 +61,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         (["seeds"], _, _) => seeds(&arguments),
         ([], Some(name), seed) => match scenarios::by_name(name) {
             Some(plan) => replay(&plan, seed.unwrap_or(SCENARIO_SEED), &arguments),
+            None if restarts::by_name(name).is_some() => restarts::by_name(name)
+                .is_some_and(|scenario| replay_restarts(scenario, seed.unwrap_or(0), arguments.canary)),
             None => {
                 eprintln!("clerver-sim: no scenario \"{name}\"; see --list");
                 return ExitCode::from(2);
@@ -113,6 +115,7 @@ pub(crate) fn summary(passed: u64, failed: u64) -> bool {
 
 fn list() -> bool {
     scenarios::all().iter().for_each(|plan| println!("scenario {}", plan.name));
+    restarts::all().iter().for_each(|scenario| println!("scenario {}", scenario.name));
     canaries::names().iter().for_each(|name| println!("canary {name}"));
     true
 }
@@ -151,7 +154,32 @@ fn all_scenarios() -> bool {
             report(&format!("scenario={} seed={SCENARIO_SEED}", plan.name), &again, &outcome);
         }
     }
+    for scenario in restarts::all() {
+        let (good, bad) = all_seeds_of(scenario);
+        (passed, failed) = (passed + good, failed + bad);
+    }
     summary(passed, failed)
+}
+
+/// A scenario of restarts, with all its seeds.
+fn all_seeds_of(scenario: &restarts::Scenario) -> (u64, u64) {
+    let failure =
+        (0..restarts::SEEDS).find_map(|seed| Some((seed, restarts::run(scenario, seed, None).err()?)));
+    let Some((seed, what)) = failure else {
+        println!("ok   {:44} {:>8} seeds", scenario.name, restarts::SEEDS);
+        return (1, 0);
+    };
+    println!("FAIL scenario={} seed={seed} {what}", scenario.name);
+    println!("     again: clerver-sim --scenario {} --seed {seed}", scenario.name);
+    (0, 1)
+}
+
+fn replay_restarts(scenario: &restarts::Scenario, seed: u64, canary: Option<Canary>) -> bool {
+    let result = restarts::run(scenario, seed, canary);
+    if let Err(what) = &result {
+        println!("FAIL scenario={} seed={seed} {what}", scenario.name);
+    }
+    summary(u64::from(result.is_ok()), u64::from(result.is_err()))
 }
 
 fn replay(plan: &Plan, seed: u64, arguments: &Arguments) -> bool {

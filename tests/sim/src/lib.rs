@@ -5,8 +5,9 @@
 //! everything wanted must come to pass; at last all is closed, and nothing may be left. The checker holds every event
 //! against a ledger of all that was written, read, called, attached and destroyed (INVARIANTS.md, by number).
 //!
-//! Not here: I9 and I11 and the faults of stored state, which need REVIVE and a store; sockets, threads and TLS, which
-//! `tests/e2e` runs for real. A seed gives the same bytes on every run, so a failure is a number:
+//! Processes that die and come back with their stores have a smaller world of their own (`restarts`). Not here:
+//! sockets, threads and TLS, which `tests/e2e` runs for real. A seed gives the same bytes on every run, so a failure
+//! is a number:
 //!
 //! ```text
 //! make sim SEEDS=100000        many seeds          make sim SEED=7        one seed again, with a trace
@@ -20,6 +21,7 @@ mod cli;
 mod clock;
 mod plan;
 mod recipe;
+mod restarts;
 mod rng;
 mod scenarios;
 mod swarm;

@@ -6,18 +6,20 @@
 //! (X3); what is granted is charged.
 
 mod budget;
+mod keep;
 mod range_set;
 mod receive;
 mod send;
 
 pub use budget::Budget;
+pub use keep::Keep;
 pub use range_set::RangeSet;
 pub use receive::{ReceiveHalf, reset_error};
-pub use send::{Delivery, Reset, SendHalf, Slice};
+pub use send::{Delivery, Ending, Reset, SendHalf, Slice};
 
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
-use crate::limits::{CHANNEL_WINDOW_BYTES_MAX, MESSAGE_PREFIX_BYTES_MAX, SLICE_BYTES_MIN};
+use crate::limits::{CHANNEL_WINDOW_BYTES_MAX, MESSAGE_PREFIX_BYTES_MAX, SLICE_BYTES_MIN, UNDONE_BYTES_MAX};
 use crate::wire::codec::{malformed, peek_varint, put_varint, varint_len};
 use crate::wire::header::{HEADER_BYTES_MAX, Header, Purpose};
 use bytes::Bytes;
@@ -119,6 +121,8 @@ pub struct Channel {
     pub readable_told: bool,
     /// It stands among those that have something to send.
     pub queued: bool,
+    /// Of a stored channel, once this end stores it.
+    pub keep: Option<Box<Keep>>,
     base: u64,
     window: u64,
     receive_charge: u64,
@@ -145,6 +149,7 @@ impl Channel {
             released: false,
             readable_told: false,
             queued: false,
+            keep: None,
             base: limit,
             window: limit,
             receive_charge: 0,
@@ -177,7 +182,20 @@ impl Channel {
 
     /// Whether both directions are complete and nobody will ask again.
     pub fn is_over(&self) -> bool {
-        self.released && self.send.is_complete() && self.receive.is_final()
+        let is_done = self.keep.as_ref().is_none_or(|keep| keep.is_done(&self.receive));
+        self.released && self.send.is_complete() && self.receive.is_final() && is_done
+    }
+
+    /// Bytes of the peer that this end will not ask for again, whatever happens to it.
+    pub fn held_for_good(&self) -> u64 {
+        self.keep.as_ref().map_or(self.receive.held(), |keep| keep.held)
+    }
+
+    /// Nobody is there any more at the other end of it.
+    pub fn give_up(&mut self, why: &Error) {
+        self.send.give_up(why);
+        self.receive.give_up(why.clone());
+        self.stop = None;
     }
 
     // ---- writing ----
@@ -284,14 +302,21 @@ impl Channel {
         if self.receive.is_discarded() {
             return false;
         }
-        let whole = if self.is_bytes() { self.receive.available() > 0 } else { self.has_whole_message() };
-        whole || self.receive.is_complete()
+        let ready = self.ready();
+        let whole = if self.is_bytes() { ready > 0 } else { self.has_whole_message(ready) };
+        whole || (self.receive.is_complete() && ready == self.receive.available())
     }
 
-    /// Whether the next message is there, or is one that must not come.
-    fn has_whole_message(&self) -> bool {
+    /// Bytes that may be taken: of a stored channel, such as will be known to have been delivered before.
+    fn ready(&self) -> u64 {
+        let most = self.keep.as_ref().map_or(u64::MAX, |keep| keep.held);
+        self.receive.available().min(most.saturating_sub(self.receive.consumed()))
+    }
+
+    /// Whether the next message is within so many bytes, or is one that must not come.
+    fn has_whole_message(&self, available: u64) -> bool {
         match self.next_message() {
-            Ok(Some((prefix, len))) => self.receive.available() >= prefix + len,
+            Ok(Some((prefix, len))) => available >= prefix + len,
             Ok(None) => false,
             Err(_) => true,
         }
@@ -302,15 +327,20 @@ impl Channel {
     /// # Errors
     /// `END` after the last; the code of a RESET where it broke off.
     pub fn take(&mut self, bytes_max: usize) -> Result<Option<Bytes>> {
+        let ready = self.ready();
         if self.is_bytes() {
-            if self.receive.available() > 0 {
-                return Ok(Some(self.receive.take_piece(bytes_max.max(1))));
+            if ready > 0 {
+                let most = usize::try_from(ready).unwrap_or(usize::MAX).min(bytes_max.max(1));
+                return Ok(Some(self.receive.take_piece(most)));
             }
         } else if let Some((prefix, len)) = self.next_message()?
-            && self.receive.available() >= prefix + len
+            && ready >= prefix + len
         {
             self.receive.skip(prefix as usize);
             return Ok(Some(self.receive.take(len as usize)));
+        }
+        if ready < self.receive.available() {
+            return Ok(None);
         }
         if let Some(error) = self.receive.reset_error() {
             return Err(error.clone());
@@ -326,7 +356,7 @@ impl Channel {
     pub fn settle_receiving(&mut self, budget: &mut Budget) -> Option<ChannelId> {
         if self.receive.is_complete() && self.receive_charge == 0 && self.message_in.is_none() {
             let waits = self.receive.available() > 0;
-            if !waits || self.is_bytes() || self.has_whole_message() {
+            if !waits || self.is_bytes() || self.has_whole_message(self.receive.available()) {
                 return None;
             }
         }
@@ -334,7 +364,7 @@ impl Channel {
         if self.receive.is_complete()
             && self.receive.available() > 0
             && !self.is_bytes()
-            && !self.has_whole_message()
+            && !self.has_whole_message(self.receive.available())
         {
             // The rest of a message that will never be whole would hold the slot for ever.
             let what = format!("receive on channel {}: the peer ended it within a message", self.id);
@@ -357,11 +387,14 @@ impl Channel {
             self.window = (self.window * 2).min(self.base + CHANNEL_WINDOW_BYTES_MAX);
         }
         let message_end = self.message_end();
-        let wish = (taken + self.window).max(message_end.unwrap_or(0));
+        let most = self.keep.as_ref().map_or(u64::MAX, |keep| keep.done + UNDONE_BYTES_MAX);
+        let wish = (taken + self.window).max(message_end.unwrap_or(0)).min(most);
         if wish >= limit + self.window / 2 || message_end.is_some_and(|end| end > limit) {
             self.grant_up_to(wish, budget);
         }
-        if message_end.is_some_and(|end| end > self.receive.limit()) && budget.take_message(self.id) {
+        if message_end.is_some_and(|end| end > self.receive.limit() && taken <= most)
+            && budget.take_message(self.id)
+        {
             self.message_in = message_end;
             self.receive.grant(message_end.unwrap_or(0));
             self.credit_dirty = true;

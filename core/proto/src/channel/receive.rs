@@ -5,7 +5,7 @@
 
 use super::codec_error;
 use crate::error::{Code, Error, Result};
-use crate::limits::SLICE_BYTES_MIN;
+use crate::limits::{CHANNEL_BASE_BYTES, SLICE_BYTES_MIN};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -83,6 +83,57 @@ impl ReceiveHalf {
     /// Bytes in memory.
     pub fn buffered(&self) -> u64 {
         self.available() + self.early.values().map(|piece| piece.len() as u64).sum::<u64>()
+    }
+
+    /// The bytes from `from` on that are held; of those that were taken or dropped, none.
+    pub fn copy_from(&self, from: u64) -> Vec<u8> {
+        let mut skip = from.saturating_sub(self.consumed()) as usize;
+        let mut copied = Vec::with_capacity(self.held.saturating_sub(from) as usize);
+        let tail: &[u8] = &self.tail;
+        for piece in self.ready.iter().map(|piece| &piece[..]).chain([tail]) {
+            let part = skip.min(piece.len());
+            skip -= part;
+            copied.extend_from_slice(&piece[part..]);
+        }
+        copied
+    }
+
+    /// Whether something came beyond what is missing.
+    pub fn has_gap(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// How the peer ended it, once it did: the final size, and why if it was early.
+    pub fn ending(&self) -> Option<(u64, Option<&Error>)> {
+        self.size.map(|size| (size, self.reset.as_ref()))
+    }
+
+    /// A half as it was stored: everything before `done` is over, and what follows was held.
+    pub fn restored(done: u64, pieces: impl IntoIterator<Item = Bytes>) -> ReceiveHalf {
+        let mut half = ReceiveHalf { taken: done, held: done, ..ReceiveHalf::default() };
+        pieces.into_iter().for_each(|piece| half.append(piece));
+        half.limit = half.held.max(CHANNEL_BASE_BYTES);
+        half
+    }
+
+    /// As it was stored.
+    pub fn restore_ending(&mut self, size: u64, reset: Option<Error>) {
+        (self.size, self.reset) = (Some(size), reset);
+        self.limit = self.limit.max(size);
+    }
+
+    /// All links are gone: what came beyond what is missing comes again.
+    pub fn forget_links(&mut self) {
+        self.early.clear();
+    }
+
+    /// Nobody is there any more to say more: what is held can be read, then `why`.
+    pub fn give_up(&mut self, why: Error) {
+        if !self.is_final() {
+            self.reset.get_or_insert(why);
+            self.size = Some(self.held);
+            self.early.clear();
+        }
     }
 
     /// Bytes that came twice, since the last question.

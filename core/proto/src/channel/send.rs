@@ -6,7 +6,7 @@
 use super::Piece;
 use super::range_set::RangeSet;
 use crate::error::{Code, Error};
-use crate::limits::SLICE_BYTES_MIN;
+use crate::limits::{CHANNEL_BASE_BYTES, SLICE_BYTES_MIN};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -69,6 +69,17 @@ pub struct Reset {
     pub text: String,
 }
 
+/// How a direction ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It does not yet.
+    Open,
+    /// In good order, after what was written.
+    End,
+    /// Early.
+    Reset(Reset),
+}
+
 /// The sending half.
 #[derive(Debug, Clone, Default)]
 pub struct SendHalf {
@@ -87,13 +98,92 @@ pub struct SendHalf {
     pub reset_delivery: Delivery,
     /// The peer wants no more, with its code.
     pub stopped: Option<u16>,
+    /// What may leave: of a stored channel what is stored, and more than everything once its end is.
+    ceiling: u64,
+    is_stored: bool,
     repeated: u64,
 }
 
 impl SendHalf {
     /// A half that may send up to `limit` before the peer says more.
     pub fn new(limit: u64) -> SendHalf {
-        SendHalf { limit, ..SendHalf::default() }
+        SendHalf { limit, ceiling: u64::MAX, ..SendHalf::default() }
+    }
+
+    /// Of a stored channel: nothing leaves before [`SendHalf::is_stored_to`] says that it is stored (D1).
+    pub fn waits_for_store(&mut self) {
+        (self.is_stored, self.ceiling) = (true, 0);
+    }
+
+    /// So much of it is stored, and with `end` also how it ends.
+    pub fn is_stored_to(&mut self, written: u64, end: bool) {
+        if self.is_stored {
+            self.ceiling = if end { u64::MAX } else { written.max(self.ceiling) };
+        }
+    }
+
+    /// A half as it was stored: bytes from `kept` on, none of them on its way.
+    pub fn restored(kept: u64, pieces: impl IntoIterator<Item = Bytes>) -> SendHalf {
+        let mut half = SendHalf { kept, written: kept, next: kept, ..SendHalf::new(kept) };
+        for piece in pieces {
+            let start = half.written;
+            half.written += piece.len() as u64;
+            half.pieces.push_back((start, piece));
+        }
+        half.is_stored = true;
+        half.ceiling = half.written;
+        half
+    }
+
+    /// How this direction ends, as far as this end decided it.
+    pub fn ending(&self) -> Ending {
+        match &self.reset {
+            Some(reset) => Ending::Reset(reset.clone()),
+            None if self.end != Delivery::Idle => Ending::End,
+            None => Ending::Open,
+        }
+    }
+
+    /// As it was stored.
+    pub fn restore_ending(&mut self, ending: Ending) {
+        match ending {
+            Ending::Open => return,
+            Ending::End => self.end = Delivery::Wanted,
+            Ending::Reset(reset) => {
+                self.pieces.clear();
+                self.next = self.next.max(reset.size);
+                self.reset = Some(reset);
+                self.reset_delivery = Delivery::Wanted;
+            }
+        }
+        self.ceiling = u64::MAX;
+    }
+
+    /// All links are gone, and the peer holds nothing beyond `held` of what went on them.
+    pub fn forget_links(&mut self, held: u64) {
+        self.held.clear();
+        self.lost.clear();
+        self.next = self.kept.max(held.min(self.written));
+        let first = self.kept;
+        self.on_held(first..self.next);
+        self.limit = self.next.max(CHANNEL_BASE_BYTES);
+        if self.end != Delivery::Idle {
+            self.end = Delivery::Wanted;
+        }
+        if self.reset.is_some() {
+            self.reset_delivery = Delivery::Wanted;
+        }
+    }
+
+    /// Nobody is there any more to hear it: nothing is kept and nothing is said.
+    pub fn give_up(&mut self, why: &Error) {
+        self.reset(why);
+        self.reset_delivery = Delivery::Held;
+    }
+
+    /// Whether RESET may be said.
+    pub fn reset_is_due(&self) -> bool {
+        self.reset_delivery == Delivery::Wanted && self.ceiling == u64::MAX
     }
 
     /// Bytes that the application wrote.
@@ -202,6 +292,9 @@ impl SendHalf {
         if self.end == Delivery::Wanted {
             self.end = Delivery::Idle;
         }
+        if self.is_stored {
+            self.ceiling = self.next;
+        }
         self.pieces.clear();
         self.tail.clear();
         self.lost.clear();
@@ -218,8 +311,8 @@ impl SendHalf {
     pub fn has_stream_work(&self) -> bool {
         self.reset.is_none()
             && (!self.lost.is_empty()
-                || self.next < self.written.min(self.limit)
-                || (self.end == Delivery::Wanted && self.next == self.written))
+                || self.next < self.written.min(self.limit).min(self.ceiling)
+                || (self.end == Delivery::Wanted && self.next == self.written && self.ceiling > self.written))
     }
 
     /// Whether END is the next thing to send.
@@ -227,6 +320,7 @@ impl SendHalf {
         self.end == Delivery::Wanted
             && self.reset.is_none()
             && self.next == self.written
+            && self.ceiling > self.written
             && self.lost.is_empty()
     }
 
@@ -247,7 +341,8 @@ impl SendHalf {
             self.repeated += range.end - range.start;
             return Some(range);
         }
-        let end = self.written.min(self.limit).min(self.next.saturating_add(bytes_max));
+        let most = self.written.min(self.limit).min(self.ceiling);
+        let end = most.min(self.next.saturating_add(bytes_max));
         if end <= self.next {
             return None;
         }

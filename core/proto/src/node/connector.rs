@@ -5,10 +5,10 @@
 //! `redial` and `company`; this is what they remember.
 
 use super::routes::Routes;
-use super::{AddressOrigin, ConnectOptions};
+use super::{AddressOrigin, ConnectOptions, Node};
 use crate::address::place_of;
-use crate::error::Error;
-use crate::id::{AttemptId, NodeId, SessionId};
+use crate::error::{Code, Error, Result};
+use crate::id::{AttemptId, LinkId, NodeId, SessionId};
 use crate::session::Session;
 use crate::time::Instant;
 use crate::wire::Role;
@@ -142,5 +142,47 @@ impl Connector {
         let beside = self.company_at.into_iter().chain(self.spread_at);
         let all = deadline.into_iter().chain(self.redial_at).chain(beside).chain(patience);
         all.fold(Instant::NEVER, Instant::min)
+    }
+}
+
+impl Node {
+    /// S10: a link that was dialled for a session must reach its node.
+    pub(super) fn check_destination(&mut self, id: LinkId, peer: NodeId) -> Result<()> {
+        let Some(connector) = self.links.get(&id).and_then(|link| link.connector) else { return Ok(()) };
+        if self.connectors.get(&connector).is_some_and(|connector| connector.shuns(peer)) {
+            let what = format!("connect elsewhere: node {peer} answered, which drains");
+            return Err(Error::new(Code::WrongNode, what));
+        }
+        let Some(session_id) = self.connectors.get(&connector).and_then(|connector| connector.session) else {
+            return Ok(());
+        };
+        let Some(session) = self.sessions.get_mut(&session_id).filter(|session| session.peer != peer) else {
+            return Ok(());
+        };
+        // Another process of its host may have the session now, and says so next.
+        let link = self.links.get(&id);
+        let may_revive = link.is_some_and(|link| link.awaits_revival()) || session.is_unrevived;
+        if may_revive && session.peer.host == peer.host {
+            return Ok(());
+        }
+        let why = Error::new(
+            Code::WrongNode,
+            format!("redial {}: node {peer} answered at its address", session.peer),
+        );
+        let attempt = self.links.get(&id).and_then(|link| link.attempt);
+        let may_move =
+            self.connectors.get(&connector).is_some_and(|connector| connector.takes_any_node(attempt));
+        if !may_move || session.has_carrier() {
+            return Err(why);
+        }
+        session.lose(why);
+        self.dirty.insert(session_id);
+        if let Some(connector) = self.connectors.get_mut(&connector) {
+            connector.seek_again(self.now);
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.moved = true;
+        }
+        Ok(())
     }
 }

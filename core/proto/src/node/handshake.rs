@@ -4,12 +4,13 @@
 //! is forgotten at once, so whatever still comes from it changes nothing (L1).
 
 use super::pair::Waiting;
+use super::revival::{NO_SESSION, Revival};
 use super::{Event, LinkInfo, Node, Output, Timer};
 use crate::error::{Code, Error, Result};
 use crate::id::{AttemptId, ConnectorId, LinkId, LinkName, NodeId, SessionId, Sid};
 use crate::limits::{
     ATTACH_TIMEOUT, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, LINGER, PENDING_LINKS_MAX, SEND_BYTES_MAX,
-    TTL_FLOOR_PER_SESSION, VERSION_MAX, VERSION_MIN,
+    VERSION_MAX, VERSION_MIN,
 };
 use crate::session::{Claim, proof};
 use crate::time::Instant;
@@ -52,6 +53,7 @@ pub(super) struct Link {
     pub(super) offered: Option<Sid>,
     /// Another node answered than that of the session it was dialled for, and that one will do (S10).
     pub(super) moved: bool,
+    pub(super) revival: Revival,
     decoder: Decoder,
     notices: u32,
 }
@@ -152,7 +154,8 @@ impl Node {
         }
         let level = self.level_of(&info);
         let (role, session) = self.purpose_of(info.dialled, connector);
-        let mine = Box::new(self.hello(&info, role, session));
+        let mut mine = Box::new(self.hello(&info, role, session));
+        mine.revive = self.may_revive(info.peer);
         let link = Link {
             attempt: info.dialled,
             phase: Phase::Hello,
@@ -165,6 +168,7 @@ impl Node {
             said_at: self.now,
             offered: None,
             moved: false,
+            revival: Revival::default(),
             decoder: Decoder::default(),
             notices: 0,
             info,
@@ -195,16 +199,28 @@ impl Node {
         } else {
             0
         };
+        let binding = self.binding(&info.exporter, info.dialled.is_some());
+        self.hello_with(binding, link_counter, role, for_session)
+    }
+
+    /// What this node says of itself.
+    pub(super) fn hello_with(
+        &self,
+        binding: [u8; 16],
+        link_counter: u64,
+        role: Role,
+        for_session: Option<Sid>,
+    ) -> Hello {
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Hello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             node: self.id,
-            binding: self.binding(&info.exporter, info.dialled.is_some()),
+            binding,
             link_counter,
             role,
             revive: false,
-            volatile: self.options.volatile,
+            volatile: self.options.volatile || self.options.has_store,
             for_session,
             limits: self.options.limits,
             beat_ms: ms(self.options.beat),
@@ -216,27 +232,6 @@ impl Node {
             host_name: self.options.host_name.clone(),
             node_name: self.options.node_name.clone(),
             web_address: self.options.web_address.clone(),
-        }
-    }
-
-    /// A busy node needs longer to hear from everybody again after a cut of all links (T5).
-    fn ttl_floor(&self) -> Duration {
-        let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        let by_load = TTL_FLOOR_PER_SESSION.saturating_mul(sessions);
-        self.options.ttl_floor.max(by_load).min(self.options.ttl_max)
-    }
-
-    /// Sessions from the time when the node had few hear of a floor that rose with their next beat, or they were lost
-    /// first in a storm. That is looked after when it rose by an eighth, so that each costs a few steps in all.
-    pub(super) fn spread_ttl_floor(&mut self) {
-        let floor = self.ttl_floor();
-        let told = self.ttl_floor_told;
-        if floor < told / 2 {
-            self.ttl_floor_told = floor;
-        }
-        if floor > told + told / 8 {
-            self.ttl_floor_told = floor;
-            self.sessions.values_mut().for_each(|session| session.liveness.raise_ttl(floor));
         }
     }
 
@@ -519,12 +514,12 @@ impl Node {
             (Phase::Pairing(_), Frame::Attach { sid, table, proof }) => {
                 self.on_attach(id, sid, &table, &proof)
             }
+            (Phase::Pairing(_), Frame::Gone { sid, .. }) if sid == NO_SESSION => self.on_no_revival(id),
             (Phase::Pairing(_), Frame::Gone { sid, code, proof }) => {
                 self.on_gone(id, sid, code, proof.as_ref())
             }
-            (Phase::Pairing(_), Frame::Revive { sid, .. }) => {
-                let proof = None;
-                self.say(id, &Frame::Gone { sid, code: Code::Unsupported as u16, proof });
+            (Phase::Pairing(_), Frame::Revive { sid, epoch, table, proof }) => {
+                self.on_revive(id, sid, epoch, &table, &proof)
             }
             (_, frame) => return Err(malformed(format!("{} came where it cannot come", frame.name()))),
         }
@@ -548,9 +543,7 @@ impl Node {
         if let Err(why) = self.check_destination(id, peer) {
             return self.refuse(id, why);
         }
-        if self.id < peer {
-            self.offer_session(id);
-        }
+        self.begin_pairing(id);
     }
 
     fn check_hello(&self, link: &Link, hello: &Hello) -> Result<()> {
@@ -582,6 +575,6 @@ impl Node {
 
     /// A session's states in which a link may still join.
     pub(super) fn may_join(&self, id: SessionId) -> bool {
-        self.sessions.get(&id).is_some_and(|session| !session.state.is_final())
+        self.sessions.get(&id).is_some_and(|session| !session.state.is_final() && !session.is_unrevived)
     }
 }

@@ -18,15 +18,21 @@ mod handshake;
 mod objects;
 mod pair;
 mod redial;
+mod revival;
 mod routes;
 mod shelf;
+mod stored;
 
 pub use crate::io::*;
 pub use crate::options::*;
+pub use revival::Restored;
+
+use revival::Relic;
 
 use crate::crypto::{KeyedHash, Random};
 use crate::error::{Code, Error, Result};
 use crate::id::{AttemptId, ConnectorId, HostId, LinkId, NodeId, ObjectId, ProcessId, SessionId, Sid};
+use crate::limits::TTL_FLOOR_PER_SESSION;
 use crate::session::{Effect, Services, Session};
 use crate::small_map::SmallMap;
 use crate::time::{Deadlines, Instant};
@@ -158,6 +164,10 @@ pub struct Node {
     reviving: BTreeMap<(SessionId, ObjectId), SessionId>,
     /// Revived objects whose new session ended meanwhile: they are destroyed under their old name.
     orphans: BTreeSet<(SessionId, ObjectId)>,
+    /// Batches that are with the store, and whose they are.
+    operations: VecDeque<(u64, SessionId)>,
+    next_operation: u64,
+    relics: Vec<Relic>,
     next_session: u64,
     next_connector: u64,
     next_attempt: u64,
@@ -218,6 +228,9 @@ impl Node {
             shelf: Shelf::default(),
             reviving: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            operations: VecDeque::new(),
+            next_operation: 0,
+            relics: Vec::new(),
             next_session: 0,
             next_connector: 0,
             next_attempt: 0,
@@ -305,10 +318,7 @@ impl Node {
             Input::NetworkChanged => self.on_network_changed(),
             Input::DialAnswered { attempt } => self.on_dial_answered(attempt),
             Input::DialFailed { attempt, why } => self.on_dial_failed(attempt, why),
-            Input::Done { operation } => {
-                let what = format!("store operation {operation}: stores are not built yet");
-                return Err(Error::new(Code::Unsupported, what));
-            }
+            Input::Done { operation } => self.on_stored(operation),
             Input::FromShard(message) => {
                 let what = format!("message from shard {}: several shards are not built yet", message.from);
                 return Err(Error::new(Code::Unsupported, what));
@@ -397,6 +407,27 @@ impl Node {
         next(self.timers.next()).min(next(self.pair_timers.next()))
     }
 
+    /// A busy node needs longer to hear from everybody again after a cut of all links (T5).
+    pub(super) fn ttl_floor(&self) -> Duration {
+        let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        let by_load = TTL_FLOOR_PER_SESSION.saturating_mul(sessions);
+        self.options.ttl_floor.max(by_load).min(self.options.ttl_max)
+    }
+
+    /// Sessions from the time when the node had few hear of a floor that rose with their next beat, or they were lost
+    /// first in a storm. That is looked after when it rose by an eighth, so that each costs a few steps in all.
+    pub(super) fn spread_ttl_floor(&mut self) {
+        let floor = self.ttl_floor();
+        let told = self.ttl_floor_told;
+        if floor < told / 2 {
+            self.ttl_floor_told = floor;
+        }
+        if floor > told + told / 8 {
+            self.ttl_floor_told = floor;
+            self.sessions.values_mut().for_each(|session| session.liveness.raise_ttl(floor));
+        }
+    }
+
     fn wall_ms(&self) -> u64 {
         let since = self.now.since(self.started).as_millis();
         self.started_wall_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
@@ -413,7 +444,9 @@ impl Node {
         while session.settle(self.now, &self.services).is_err() {}
         let mut leaving = Vec::new();
         let silent = !session.attached;
+        let mut ways_changed = false;
         while let Some(effect) = session.effects.pop_front() {
+            ways_changed |= matches!(effect, Effect::Event(SessionEvent::PeerAddresses(_)));
             match effect {
                 Effect::Event(_) if silent => {}
                 Effect::Event(event) => {
@@ -421,6 +454,17 @@ impl Node {
                 }
                 other => leaving.push(other),
             }
+        }
+        if ways_changed {
+            self.note_ways(id);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let changes = session.keep();
+        if !changes.is_empty() {
+            self.next_operation += 1;
+            session.is_asked(self.next_operation);
+            self.operations.push_back((self.next_operation, id));
+            self.out.push_back(Output::Store { operation: self.next_operation, changes });
         }
         session.transmit(self.now, &mut self.head, &mut |output| self.out.push_back(output));
         for effect in leaving {

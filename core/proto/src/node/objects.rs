@@ -28,6 +28,7 @@ impl Node {
             return Err(Error::new(Code::Limit, format!("register kind {name}: {SERVICES_MAX} exist")));
         }
         self.kinds.insert(name.to_owned(), options);
+        self.discard_relics(name, options.has_discard);
         Ok(())
     }
 
@@ -115,6 +116,9 @@ impl Node {
         action: ObjectAction,
         answer: Option<Bytes>,
     ) -> Result<()> {
+        if self.relic_is_done(session, object) {
+            return self.enter(now);
+        }
         if action == ObjectAction::Destroy && self.orphans.remove(&(session, object)) {
             return self.enter(now);
         }

@@ -1,4 +1,4 @@
-//! Two nodes and their one session (S1, S3, S4, S10, T4): who mints it, who answers, and what is remembered
+//! Two nodes and their one session (S1, S3, S4, T4): who mints it, who answers, and what is remembered
 //! of it.
 //!
 //! Invariant: at most one session of a pair is not over, and a new one opens only when the old one's
@@ -38,7 +38,7 @@ struct Ended {
 /// What this node knows of its dealings with another one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pair {
-    current: Option<SessionId>,
+    pub(super) current: Option<SessionId>,
     highest_n: u64,
     ended: VecDeque<Ended>,
     /// Links that wait for the old session to settle.
@@ -55,47 +55,13 @@ impl Pair {
 const ENDED_PER_PAIR_MAX: usize = 8;
 
 impl Node {
-    fn pair(&mut self, peer: NodeId) -> &mut Pair {
+    pub(super) fn pair(&mut self, peer: NodeId) -> &mut Pair {
         self.pairs.get_or_insert_with(peer, Box::default)
     }
 
     /// The session of a pair that is not over, if any.
     pub(super) fn current_session(&self, peer: NodeId) -> Option<SessionId> {
         self.pairs.get(&peer)?.current.filter(|id| self.sessions.contains_key(id))
-    }
-
-    /// S10: a link that was dialled for a session must reach its node.
-    pub(super) fn check_destination(&mut self, id: LinkId, peer: NodeId) -> Result<()> {
-        let Some(connector) = self.links.get(&id).and_then(|link| link.connector) else { return Ok(()) };
-        if self.connectors.get(&connector).is_some_and(|connector| connector.shuns(peer)) {
-            let what = format!("connect elsewhere: node {peer} answered, which drains");
-            return Err(Error::new(Code::WrongNode, what));
-        }
-        let Some(session_id) = self.connectors.get(&connector).and_then(|connector| connector.session) else {
-            return Ok(());
-        };
-        let Some(session) = self.sessions.get_mut(&session_id).filter(|session| session.peer != peer) else {
-            return Ok(());
-        };
-        let why = Error::new(
-            Code::WrongNode,
-            format!("redial {}: node {peer} answered at its address", session.peer),
-        );
-        let attempt = self.links.get(&id).and_then(|link| link.attempt);
-        let may_move =
-            self.connectors.get(&connector).is_some_and(|connector| connector.takes_any_node(attempt));
-        if !may_move || session.has_carrier() {
-            return Err(why);
-        }
-        session.lose(why);
-        self.dirty.insert(session_id);
-        if let Some(connector) = self.connectors.get_mut(&connector) {
-            connector.seek_again(self.now);
-        }
-        if let Some(link) = self.links.get_mut(&id) {
-            link.moved = true;
-        }
-        Ok(())
     }
 
     // ---- the arbiter ----
@@ -110,7 +76,8 @@ impl Node {
             current.filter(|&session| self.may_join(session)).and_then(|id| self.sessions.get(&id))
         {
             let offer = if session.attached {
-                let proof = proof(self.hash.as_ref(), Claim::Has, &session.secret, &exporter, true);
+                let (secret, by_arbiter) = (&session.secret, session.is_arbiter);
+                let proof = proof(self.hash.as_ref(), Claim::Has, secret, &exporter, by_arbiter);
                 Offer::Existing { table: session.table(), proof }
             } else {
                 Offer::Fresh { secret: session.secret }
@@ -122,6 +89,10 @@ impl Node {
             session.liveness.on_record(self.now);
             let frame = Frame::Session { sid: session.sid, n: session.n, offer };
             return self.say(id, &frame);
+        }
+        if peer.for_session.is_some_and(|sid| self.with_sid(sid).is_some()) {
+            let what = format!("redial {node}: its session is with another process");
+            return self.hang_up(id, Error::new(Code::Busy, what));
         }
         if let Some(sid) = peer.for_session {
             // Who dialled for a session of another node that was here before may take this one on the same link.
@@ -223,6 +194,9 @@ impl Node {
 
     /// ATTACH came (S4): the other end says that it has the session.
     pub(super) fn on_attach(&mut self, id: LinkId, sid: Sid, table: &Table, given: &[u8; 32]) {
+        if self.on_revived(id, sid, table, given) {
+            return;
+        }
         let Some((node, exporter)) = self.link_facts(id) else { return };
         if self.id > node {
             let what = format!("ATTACH from {node}: it is the arbiter");
@@ -242,7 +216,7 @@ impl Node {
         self.sessions.get(&id).filter(|session| session.sid == sid && !session.state.is_final()).map(|_| id)
     }
 
-    fn link_facts(&self, id: LinkId) -> Option<(NodeId, [u8; 32])> {
+    pub(super) fn link_facts(&self, id: LinkId) -> Option<(NodeId, [u8; 32])> {
         let link = self.links.get(&id)?;
         Some((link.peer_node()?, link.info.exporter))
     }
@@ -275,7 +249,7 @@ impl Node {
         self.attach(session_id, id, table);
     }
 
-    fn attach(&mut self, session_id: SessionId, id: LinkId, table: &Table) {
+    pub(super) fn attach(&mut self, session_id: SessionId, id: LinkId, table: &Table) {
         let address = self.links.get(&id).and_then(|link| self.address_of(link.attempt, link.connector));
         let (Some(session), Some(link)) = (self.sessions.get_mut(&session_id), self.links.get_mut(&id))
         else {
@@ -295,6 +269,7 @@ impl Node {
             allowance: std::mem::take(&mut link.allowance),
             prelude: std::mem::take(&mut link.out),
             said_at: link.said_at,
+            is_answered: link.offered.is_some() || link.revives(),
         };
         session.about.level = link.level;
         let is_local = link.info.peer_is_local;
@@ -311,6 +286,7 @@ impl Node {
         }
         let connected = connector
             .is_some_and(|connector| self.connected(connector, (attempt, id), session_id, !is_first));
+        self.note_ways(session_id);
         if is_first {
             self.announce_to(session_id, is_local);
             self.greet(session_id, &peer, connected);
@@ -414,7 +390,8 @@ impl Node {
             self.note_end(node, session_id);
             return self.answer_gone(id, sid, true);
         }
-        let proof = proof(self.hash.as_ref(), Claim::Has, &session.secret, &exporter, false);
+        let by_arbiter = session.is_arbiter;
+        let proof = proof(self.hash.as_ref(), Claim::Has, &session.secret, &exporter, by_arbiter);
         let frame = Frame::Attach { sid: session.sid, table: session.table(), proof };
         self.say(id, &frame);
         self.attach(session_id, id, table);
@@ -423,7 +400,7 @@ impl Node {
     // ---- GONE ----
 
     /// Says that a session is not here (any more), with a proof if it was; then, if so, closes the link.
-    fn answer_gone(&mut self, id: LinkId, sid: Sid, and_leave: bool) {
+    pub(super) fn answer_gone(&mut self, id: LinkId, sid: Sid, and_leave: bool) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
         let ended = self.pairs.get(&node).and_then(|pair| pair.ended.iter().find(|ended| ended.sid == sid));
         let proof = ended
@@ -442,8 +419,12 @@ impl Node {
     pub(super) fn on_gone(&mut self, id: LinkId, sid: Sid, code: u16, given: Option<&[u8; 32]>) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
         let code = Code::from_number(code).unwrap_or(Code::Lost);
-        let known =
-            self.current_session(node).filter(|known| self.sessions.get(known).is_some_and(|s| s.sid == sid));
+        if self.on_revival_refused(id, sid, code, given) {
+            return;
+        }
+        let known = self
+            .current_session(node)
+            .filter(|known| self.sessions.get(known).is_some_and(|s| s.sid == sid && !s.is_unrevived));
         if let Some(session_id) = known {
             if let Err(why) = self.hear_gone(session_id, &exporter, code, given) {
                 return self.refuse(id, why);
@@ -520,6 +501,14 @@ impl Node {
         self.pair_timers.set(peer, at);
         if self.pairs.len() > TOMBSTONES_MAX + self.sessions.len() {
             self.forget_one_pair();
+        }
+    }
+
+    /// The end of a session that this node had is another node's now.
+    pub(super) fn note_fenced(&mut self, peer: NodeId, id: SessionId) {
+        self.note_end(peer, id);
+        if let Some(ended) = self.pair(peer).ended.back_mut() {
+            ended.code = Code::Fenced;
         }
     }
 

@@ -10,7 +10,9 @@ use crate::error::Code;
 use crate::id::ObjectId;
 use crate::limits::EMBALMED_BYTES_MAX;
 use crate::time::Instant;
+use bytes::Bytes;
 use std::cmp::Reverse;
+use std::time::Duration;
 
 impl Objects {
     /// The hold ended, and the session is kept: every object that can be embalmed is, each after those attached
@@ -60,7 +62,7 @@ impl Objects {
     }
 
     /// It handed over its bytes.
-    pub(super) fn embalmed(&mut self, now: Instant, id: ObjectId, code: Code) {
+    pub(super) fn is_embalmed(&mut self, now: Instant, id: ObjectId, code: Code) {
         let Some(object) = self.table.get_mut(&id) else { return };
         object.phase = Phase::Embalmed { code, late: false, returns: false };
         let is_too_long = object.kept.len() > EMBALMED_BYTES_MAX;
@@ -130,13 +132,28 @@ impl Objects {
     /// The holder ends: what is embalmed is, and what will be, whoever may come back.
     pub fn end_embalmed(&mut self, now: Instant, code: Code) {
         self.keeps_none = true;
-        let is_embalmed = |object: &super::table::Object| matches!(object.phase, Phase::Embalmed { .. });
-        let found = self.table.iter().filter(|(_, object)| is_embalmed(object));
-        let ids: Vec<ObjectId> = found.map(|(&id, _)| id).collect();
+        let ids: Vec<ObjectId> = self.embalmed().map(|(id, _, _)| id).collect();
         for id in ids {
             self.free_embalmed(id, code);
         }
         self.tick(now);
+    }
+
+    /// Objects that the peer may still use, or will when they are back: for a peer that does not know of them.
+    pub fn of_the_peer(&self) -> Vec<(ObjectId, String, Option<Duration>)> {
+        let is_the_peers = |object: &super::table::Object| match &object.phase {
+            Phase::Alive | Phase::Embalmed { .. } => true,
+            Phase::Ending(ending) => ending.next == Action::Embalm,
+        };
+        let found = self.table.iter().filter(|(_, object)| is_the_peers(object));
+        found.map(|(&id, object)| (id, object.kind.clone(), object.ttl)).collect()
+    }
+
+    /// What is embalmed: which object, of which kind, and as what.
+    pub fn embalmed(&self) -> impl Iterator<Item = (ObjectId, &str, &Bytes)> {
+        let is_embalmed = |object: &super::table::Object| matches!(object.phase, Phase::Embalmed { .. });
+        let found = self.table.iter().filter(move |(_, object)| is_embalmed(object));
+        found.map(|(&id, object)| (id, object.kind.as_str(), &object.kept))
     }
 
     /// Whether the session is embalmed and the objects were put aside.

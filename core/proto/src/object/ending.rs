@@ -141,7 +141,7 @@ impl Objects {
                 let (code, is_wanted) = (ending.code, ending.next == Action::Embalm);
                 object.kept = answer.unwrap_or_default();
                 self.kept_bytes += object.kept.len() as u64;
-                self.embalmed(now, id, code);
+                self.is_embalmed(now, id, code);
                 if !is_wanted {
                     self.free_embalmed(id, code);
                 }

@@ -45,10 +45,16 @@ impl Session {
         self.check_open("open a channel")?;
         self.check_peer_takes("open a channel")?;
         check_text("channel name", &options.name)?;
+        if options.stored {
+            self.check_may_keep()?;
+        }
         let purpose = if options.bytes { Purpose::Bytes } else { Purpose::Messages };
         let id = self
             .streams
-            .open(Header { purpose, bulk: options.bulk, stored: false, name: options.name }, 0)?;
+            .open(Header { purpose, bulk: options.bulk, stored: options.stored, name: options.name }, 0)?;
+        if options.stored {
+            self.begin_keeping(id);
+        }
         self.streams.touch(id);
         Ok(id)
     }
@@ -117,10 +123,17 @@ impl Session {
     }
 
     pub(crate) fn receive(&mut self, id: ChannelId, bytes_max: usize) -> Result<Option<Bytes>> {
+        self.keep_what_came(id);
         let channel = self.channel_mut(id)?;
         let taken = channel.take(bytes_max);
         match &taken {
-            Ok(Some(_)) => self.streams.settle_taken(id),
+            Ok(Some(_)) => {
+                let end = channel.receive.taken();
+                if let Some(keep) = channel.keep.as_mut() {
+                    keep.took_message(end);
+                }
+                self.streams.settle_taken(id);
+            }
             Ok(None) => channel.readable_told = false,
             Err(error) if error.code == Code::Size => {
                 // A peer that sends more than it was told breaks its channel, not the session.
@@ -163,6 +176,9 @@ impl Session {
 
     /// The application forgets a channel: what it wrote still goes, what it did not read is dropped.
     pub(crate) fn release(&mut self, id: ChannelId) -> Result<()> {
+        if self.channel(id)?.keep.is_some() && !self.state.is_final() {
+            return self.put_back(id);
+        }
         self.channel_mut(id)?.send.finish();
         self.streams.stop(id, Code::Stopped);
         if let Some(channel) = self.streams.get_mut(id) {
@@ -172,6 +188,18 @@ impl Session {
         self.calls.forget(id);
         self.streams.touch(id);
         self.streams.retire_if_over(id);
+        Ok(())
+    }
+
+    /// Of a stored channel nothing goes because nobody looks: whoever accepts it next goes on.
+    fn put_back(&mut self, id: ChannelId) -> Result<()> {
+        self.channel_mut(id)?.released = true;
+        self.streams.retire_if_over(id);
+        if let Some(channel) = self.streams.get_mut(id) {
+            (channel.released, channel.readable_told) = (false, false);
+            self.incoming.retain(|&waiting| waiting != id);
+            self.incoming.push_back(id);
+        }
         Ok(())
     }
 
@@ -345,6 +373,7 @@ impl Session {
         }
         let is_call = channel.is_call() && !channel.opened_here;
         if opened {
+            self.streams.unread.remove(&id);
             self.streams.settle_taken(id);
             self.on_opened(id, is_call, services);
         }
@@ -364,9 +393,6 @@ impl Session {
 
     fn on_opened(&mut self, id: ChannelId, is_call: bool, services: &Services) {
         let Some(header) = self.streams.get(id).and_then(|channel| channel.header.as_ref()) else { return };
-        if header.stored {
-            return self.refuse(id, Error::new(Code::Unsupported, "stored channels are not built yet"));
-        }
         if services.draining {
             return self.refuse(id, Error::new(Code::Draining, "this node drains"));
         }
@@ -376,6 +402,9 @@ impl Session {
             return self.refuse(id, Error::new(code, "the session is closing"));
         }
         if !is_call {
+            if header.stored {
+                self.begin_keeping(id);
+            }
             self.incoming.push_back(id);
             return self.event(SessionEvent::Opened(id));
         }
@@ -488,7 +517,7 @@ fn again(id: ChannelId) -> Error {
     Error::new(Code::Again, format!("send on channel {id}: no room now"))
 }
 
-fn no_channel(id: ChannelId) -> Error {
+pub(super) fn no_channel(id: ChannelId) -> Error {
     Error::new(Code::Handle, format!("channel {id} is not open here"))
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Claim {
     Has,
     /// It had it: what goes with GONE.
     Had,
+    /// It has it in the place of another process, for this time (S6).
+    Revives(u64),
 }
 
 /// A claim of the end with this role, on the link with this exporter (S5).
@@ -30,12 +32,14 @@ pub(crate) fn proof(
     exporter: &[u8; 32],
     by_arbiter: bool,
 ) -> [u8; 32] {
-    let label: &[u8] = match claim {
-        Claim::Has => b"clerver attach",
-        Claim::Had => b"clerver gone",
-    };
     let role: &[u8] = if by_arbiter { b"arbiter" } else { b"other" };
-    hash.keyed_hash(secret, &[label, exporter, role])
+    match claim {
+        Claim::Has => hash.keyed_hash(secret, &[b"clerver attach", exporter, role]),
+        Claim::Had => hash.keyed_hash(secret, &[b"clerver gone", exporter, role]),
+        Claim::Revives(epoch) => {
+            hash.keyed_hash(secret, &[b"clerver revive", exporter, role, &epoch.to_be_bytes()])
+        }
+    }
 }
 
 /// A link on its way into a session.
@@ -52,6 +56,8 @@ pub(crate) struct Joining {
     pub(crate) prelude: BytesMut,
     /// When this end said what the peer answered: HELLO, or the arbiter's SESSION.
     pub(crate) said_at: Instant,
+    /// The peer's last word answered what this end said of its terms.
+    pub(crate) is_answered: bool,
 }
 
 impl Session {
@@ -100,7 +106,7 @@ impl Session {
         self.liveness.renegotiate(terms);
         // The peer answered what was said on this link then: as good as the echo of a beat (T2).
         // SESSION proves that HELLO was heard, not that the arbiter took over these terms; ATTACH proves it.
-        let adopted = if self.is_arbiter { terms.ttl } else { std::time::Duration::ZERO };
+        let adopted = if joining.is_answered { terms.ttl } else { std::time::Duration::ZERO };
         self.liveness.on_echo(joining.said_at, adopted);
         self.liveness.on_record(now);
         self.progress |= self.streams.apply_table(table);

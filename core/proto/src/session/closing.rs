@@ -25,6 +25,13 @@ pub(crate) struct Closing {
     heard: Option<u64>,
 }
 
+impl Closing {
+    /// The peer that answered is another process now, and has to be asked again.
+    pub(super) fn forget_answer(&mut self) {
+        self.heard = None;
+    }
+}
+
 impl Session {
     /// The application closes the session.
     pub(crate) fn close(&mut self, now: Instant, timeout: Duration) {
@@ -277,7 +284,7 @@ impl Session {
         });
         LossReport {
             cause: cause.clone(),
-            epoch: 1,
+            epoch: self.epoch,
             channels: self.streams.iter().filter(unfinished).map(report).collect(),
             calls: calls.collect(),
             objects: self.owned.ids(),

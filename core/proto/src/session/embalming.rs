@@ -13,7 +13,8 @@ impl Session {
     /// Whether the end of its lease embalms it. A close that waits is told that nobody is there.
     pub(super) fn may_be_embalmed(&self) -> bool {
         self.attached
-            && !self.liveness.embalmed.is_zero()
+            && self.liveness.volatile
+            && !self.liveness.span.is_zero()
             && matches!(self.state, SessionState::Live | SessionState::Suspended | SessionState::Reviving)
     }
 
@@ -34,7 +35,7 @@ impl Session {
         for id in links {
             self.drop_link(id, Error::new(Code::LinkFailed, why.clone()), true);
         }
-        self.embalmed_until = Some(now + self.liveness.embalmed);
+        self.embalmed_until = Some(now + self.liveness.span);
         self.set_state(SessionState::Embalmed, "no sign of life came back within its TTL");
     }
 
@@ -53,7 +54,7 @@ impl Session {
     /// Nobody came back in time.
     pub(super) fn check_embalming(&mut self, now: Instant) {
         if self.embalmed_until.is_some_and(|until| until <= now) {
-            let kept = self.liveness.embalmed.as_secs();
+            let kept = self.liveness.span.as_secs();
             let what =
                 format!("session with {}: it was embalmed for {kept} s, and nobody came back", self.peer);
             self.lose(Error::new(Code::Lost, what));

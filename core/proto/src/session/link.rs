@@ -121,6 +121,8 @@ pub(crate) struct Link {
     echoed_at: Instant,
     lacked: u64,
     received: u64,
+    /// More must not be LACKed now; `None` when nothing is in the way.
+    lackable: Option<u64>,
     lack_told: u64,
     lack_bytes: u64,
     received_bytes: u64,
@@ -173,6 +175,7 @@ impl Link {
             echoes: 0,
             lacked: 0,
             received: 0,
+            lackable: None,
             lack_told: 0,
             lack_bytes: 0,
             received_bytes: 0,
@@ -314,13 +317,47 @@ impl Link {
         }
         self.lack_due = None;
         self.lack_bytes = 0;
-        self.lack_told = self.received;
-        Some(self.received)
+        let count = self.lackable();
+        if count == self.lack_told {
+            return None;
+        }
+        self.lack_told = count;
+        Some(count)
+    }
+
+    /// Counted frames that came.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Of them, such as may be LACKed.
+    pub(crate) fn lackable(&self) -> u64 {
+        self.lackable.map_or(self.received, |most| most.min(self.received)).max(self.lack_told)
+    }
+
+    /// No frame may be LACKed beyond those that may be now.
+    pub(crate) fn hold_lacks(&mut self) {
+        self.lackable.get_or_insert(self.lack_told);
+    }
+
+    /// Only so many frames may be LACKed until more is said.
+    pub(crate) fn lack_at_most(&mut self, count: u64) {
+        let before = self.lackable.replace(count);
+        if before.is_some_and(|before| count > before) {
+            self.lack_due = Some(Instant(0));
+        }
+    }
+
+    /// Nothing is in the way of LACKs.
+    pub(crate) fn lack_all(&mut self) {
+        if self.lackable.take().is_some() && self.received > self.lack_told {
+            self.lack_due = Some(Instant(0));
+        }
     }
 
     /// Makes a waiting LACK due at once.
     pub(crate) fn hurry_lack(&mut self, now: Instant) {
-        if self.received > self.lack_told {
+        if self.lackable() > self.lack_told {
             self.lack_due = Some(now);
         }
     }

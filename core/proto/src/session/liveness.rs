@@ -16,8 +16,10 @@ pub(crate) struct Liveness {
     lease_ttl: Duration,
     lease_from: Instant,
     hold_from: Instant,
-    /// How long the session is kept past its TTL; zero is not at all.
-    pub(crate) embalmed: Duration,
+    /// One of the ends comes and goes.
+    pub(crate) volatile: bool,
+    /// For how long both ends would keep it past its TTL.
+    pub(crate) span: Duration,
 }
 
 /// What both HELLOs come to (T5): both ends compute the same.
@@ -27,8 +29,10 @@ pub(crate) struct Terms {
     pub(crate) beat: Duration,
     /// The TTL that neither end goes beyond.
     pub(crate) cap: Duration,
-    /// How long the session is kept past its TTL; zero is not at all.
-    pub(crate) embalmed: Duration,
+    /// One of the ends comes and goes.
+    pub(crate) volatile: bool,
+    /// For how long both ends would keep it past its TTL.
+    pub(crate) span: Duration,
 }
 
 /// The terms of two ends.
@@ -38,14 +42,14 @@ pub(crate) fn agree(mine: &Hello, peer: &Hello) -> Terms {
     let beat = mine.beat_ms.max(peer.beat_ms).min(cap / 4).max(BEAT_MS_MIN);
     let floor = mine.ttl_floor_ms.max(peer.ttl_floor_ms).max(beat.saturating_mul(4));
     let wanted = mine.ttl_ms.max(peer.ttl_ms).max(floor);
-    let keeps = if mine.volatile || peer.volatile { mine.embalm_ms.min(peer.embalm_ms) } else { 0 };
-    let [ttl, beat, cap, embalmed] = [wanted.min(cap), beat, cap, keeps].map(Duration::from_millis);
-    Terms { ttl, beat, cap, embalmed }
+    let keeps = mine.embalm_ms.min(peer.embalm_ms);
+    let [ttl, beat, cap, span] = [wanted.min(cap), beat, cap, keeps].map(Duration::from_millis);
+    Terms { ttl, beat, cap, volatile: mine.volatile || peer.volatile, span }
 }
 
 impl Liveness {
-    pub(crate) fn new(now: Instant, Terms { ttl, beat, cap, embalmed }: Terms) -> Liveness {
-        Liveness { ttl, beat, cap, lease_ttl: ttl, lease_from: now, hold_from: now, embalmed }
+    pub(crate) fn new(now: Instant, Terms { ttl, beat, cap, volatile, span }: Terms) -> Liveness {
+        Liveness { ttl, beat, cap, lease_ttl: ttl, lease_from: now, hold_from: now, volatile, span }
     }
 
     /// This end keeps what is the peer's for longer from now on; its next beat says so.
@@ -60,8 +64,8 @@ impl Liveness {
     }
 
     /// A new link brought new terms: a TTL may rise and never falls within a session.
-    pub(crate) fn renegotiate(&mut self, Terms { ttl, beat, cap, embalmed }: Terms) {
-        self.embalmed = embalmed;
+    pub(crate) fn renegotiate(&mut self, Terms { ttl, beat, cap, volatile, span }: Terms) {
+        (self.volatile, self.span) = (volatile, span);
         self.cap = cap;
         self.ttl = self.ttl.max(ttl);
         self.beat = self.beat.max(beat).min(self.ttl / 4);
@@ -103,7 +107,10 @@ mod tests {
     fn without_a_sign_of_life_the_lease_ends_before_the_hold_for_clocks_within_ten_per_cent() {
         let sent = Instant(1_000_000_000_000);
         let [ttl, beat] = [10, 1].map(Duration::from_secs);
-        let mut live = Liveness::new(sent, Terms { ttl, beat, cap: Duration::MAX, embalmed: Duration::ZERO });
+        let mut live = Liveness::new(
+            sent,
+            Terms { ttl, beat, cap: Duration::MAX, volatile: false, span: Duration::ZERO },
+        );
         live.on_echo(sent, live.ttl);
         live.on_record(sent);
         let owner_true = live.lease_end().since(sent).as_secs_f64() / 0.9;

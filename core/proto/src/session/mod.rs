@@ -13,10 +13,12 @@ mod control;
 mod crowding;
 mod embalming;
 mod flight;
+mod keeping;
 mod link;
 mod liveness;
 mod moves;
 mod owned;
+mod revival;
 mod streams;
 mod table;
 mod transmit;
@@ -36,6 +38,7 @@ use bytes::Bytes;
 use calls::Calls;
 use closing::Closing;
 use crowding::Crowding;
+use keeping::Keeping;
 use link::{Link, Pace, Suspicion};
 use liveness::{Liveness, agree};
 use moves::Successor;
@@ -132,6 +135,14 @@ pub(crate) struct Session {
     /// When it is lost that was embalmed, until contact is back.
     embalmed_until: Option<Instant>,
     draining: bool,
+    /// How often this end, and the peer's, was taken over by another process (S6).
+    pub(crate) epoch: u64,
+    pub(crate) peer_epoch: u64,
+    /// It comes from the store, and the peer does not know yet.
+    pub(crate) is_unrevived: bool,
+    /// The link on which it says so.
+    pub(crate) reviving_on: Option<LinkId>,
+    pub(crate) keeping: Option<Box<Keeping>>,
     canary: Option<Canary>,
 }
 
@@ -207,6 +218,11 @@ impl Session {
             swept: false,
             embalmed_until: None,
             draining: false,
+            epoch: 1,
+            peer_epoch: 1,
+            is_unrevived: false,
+            reviving_on: None,
+            keeping: birth.options.has_store.then(|| Box::new(Keeping::new(birth.peer))),
             canary,
         }
     }
@@ -402,7 +418,11 @@ impl Session {
 
     /// Whether what was taken or written left something to do or to say.
     pub(crate) fn has_news(&self) -> bool {
-        !self.effects.is_empty() || !self.streams.changes.is_empty() || self.streams.has_work(false)
+        !self.effects.is_empty()
+            || !self.streams.changes.is_empty()
+            || self.streams.has_work(false)
+            // What was written there has to be stored first.
+            || !self.streams.kept.is_empty()
     }
 
     /// Links that this end dialled are renewed when they are old (L6).

@@ -32,7 +32,7 @@ pub(crate) enum Change {
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
     pub(super) is_arbiter: bool,
-    mine: SessionLimits,
+    pub(super) mine: SessionLimits,
     peer: SessionLimits,
     pub(super) channels: Sorted<ChannelId, Box<Channel>>,
     sending: Budget,
@@ -40,15 +40,19 @@ pub(crate) struct Streams {
     control_budget: Budget,
     pub(super) opened_here: u64,
     pub(super) opened_by_peer: u64,
-    open_here: u64,
-    may_open: u64,
-    granted: u64,
+    pub(super) open_here: u64,
+    pub(super) may_open: u64,
+    pub(super) granted: u64,
     pub(super) announced: u64,
     /// Channels with something to send, by class; each knows whether it stands in one.
     queues: [VecDeque<ChannelId>; Class::COUNT],
     pub(super) values: BTreeSet<Value>,
-    room_wanted: BTreeSet<ChannelId>,
+    pub(super) room_wanted: BTreeSet<ChannelId>,
     open_wanted: bool,
+    /// Channels that this end stores.
+    pub(super) kept: BTreeSet<ChannelId>,
+    /// Channels of the peer whose header did not come yet.
+    pub(super) unread: BTreeSet<ChannelId>,
     pub(crate) changes: VecDeque<Change>,
     pub(crate) repeated: u64,
     pub(crate) duplicate: u64,
@@ -79,6 +83,8 @@ impl Streams {
             values: BTreeSet::new(),
             room_wanted: BTreeSet::new(),
             open_wanted: false,
+            kept: BTreeSet::new(),
+            unread: BTreeSet::new(),
             changes: VecDeque::new(),
             repeated: 0,
             duplicate: 0,
@@ -174,6 +180,7 @@ impl Streams {
             let next = Streams::id_at(self.opened_by_peer, by_arbiter);
             let channel = Channel::new(next, false, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
             self.channels.insert(next, Box::new(channel));
+            self.unread.insert(next);
         }
         self.announce_channels();
         Ok(Some(id))
@@ -194,6 +201,8 @@ impl Streams {
                 self.announce_channels();
             }
             self.room_wanted.remove(&id);
+            self.kept.remove(&id);
+            self.unread.remove(&id);
             self.settle_next(next);
             self.wake_writers();
         }
@@ -242,7 +251,7 @@ impl Streams {
         if std::mem::take(&mut channel.credit_dirty) {
             self.values.insert(Value::Credit(id));
         }
-        if channel.send.reset_delivery == Delivery::Wanted {
+        if channel.send.reset_is_due() {
             self.values.insert(Value::Reset(id));
         }
         if matches!(channel.stop, Some((_, Delivery::Wanted))) {
@@ -305,7 +314,7 @@ impl Streams {
     }
 
     /// Takes every channel out of its queue.
-    fn empty_queues(&mut self) {
+    pub(super) fn empty_queues(&mut self) {
         self.queues.iter_mut().for_each(VecDeque::clear);
         self.channels.values_mut().for_each(|channel| channel.queued = false);
     }
@@ -552,6 +561,8 @@ impl Streams {
         self.empty_queues();
         self.values.clear();
         self.room_wanted.clear();
+        self.kept.clear();
+        self.unread.clear();
         self.changes.clear();
     }
 }

@@ -16,7 +16,7 @@ impl Streams {
             channel: channel.id,
             kept: channel.send.kept().min(channel.send.sent()),
             written: channel.send.written(),
-            held: channel.receive.held(),
+            held: channel.held_for_good(),
         };
         Table { opened: self.opened_here, seen: self.opened_by_peer, rows: self.iter().map(row).collect() }
     }

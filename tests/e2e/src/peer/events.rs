@@ -46,6 +46,7 @@ fn node_words(event: &NodeEvent) -> String {
         NodeEvent::DialRetry { why, .. } => format!("dial-retry {}", error_words(why)),
         NodeEvent::Pinned { name, host } => format!("pinned {} {host}", quote(name)),
         NodeEvent::Accepted { peer, .. } => format!("accepted {peer}"),
+        NodeEvent::Restored { peer, .. } => format!("restored {peer}"),
         NodeEvent::Dropped(count) => format!("dropped {count}"),
         other => format!("other {}", quote(&format!("{other:?}"))),
     }
@@ -72,6 +73,7 @@ fn session_words(event: &SessionEvent) -> String {
         SessionEvent::ObjectEnded { object, code } => format!("object-ended {object} {code}"),
         SessionEvent::ObjectStuck { object } => format!("object-stuck {object}"),
         SessionEvent::Opened(_) => "opened".into(),
+        SessionEvent::PeerRevived { peer } => format!("peer-revived {peer}"),
         other => format!("other {}", quote(&format!("{other:?}"))),
     }
 }

@@ -30,7 +30,8 @@ impl Peer {
             ["serve", node, service, behaviour] => self.serve(node, service, behaviour, false),
             ["serve-inline", node, service, behaviour] => self.serve(node, service, behaviour, true),
             ["kind", node, kind] => self.register_kind(node, kind),
-            ["lasting-kind", node, kind] => self.register_lasting_kind(node, kind),
+            ["lasting-kind", node, kind] => self.register_lasting_kind(node, kind, false),
+            ["discarded-kind", node, kind] => self.register_lasting_kind(node, kind, true),
             ["gate", name] => {
                 self.gates.open(name);
                 Ok(String::new())
@@ -124,10 +125,10 @@ impl Peer {
         Ok(String::new())
     }
 
-    /// As `register_kind`, of objects that can be embalmed.
-    fn register_lasting_kind(&self, node: &str, kind: &str) -> Result<String> {
-        let (name, other, third) = (quote(kind), quote(kind), quote(kind));
-        let made =
+    /// As `register_kind`, of objects that can be embalmed, and then discarded if so wanted.
+    fn register_lasting_kind(&self, node: &str, kind: &str, is_discarded: bool) -> Result<String> {
+        let (name, other, third, fourth) = (quote(kind), quote(kind), quote(kind), quote(kind));
+        let mut made =
             Kind::new(move |payload: Payload| say(&format!("! destroyed {name} {}", text_of(&*payload))))
                 .embalm(
                     Duration::from_secs(60),
@@ -143,6 +144,11 @@ impl Peer {
                     },
                 )
                 .print(text_of);
+        if is_discarded {
+            made = made.discard(move |kept| {
+                say(&format!("! discarded {fourth} {}", quote(&String::from_utf8_lossy(kept))));
+            });
+        }
         named(&self.nodes, node)?.register_kind(kind, made)?;
         Ok(String::new())
     }

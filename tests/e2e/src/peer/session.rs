@@ -161,7 +161,12 @@ impl Peer {
         kind: &str,
         limit: &str,
     ) -> Result<String> {
-        let options = ChannelOptions { name: name.into(), bytes: kind != "messages", bulk: kind == "bulk" };
+        let options = ChannelOptions {
+            name: name.into(),
+            bytes: !matches!(kind, "messages" | "stored"),
+            bulk: kind == "bulk",
+            stored: kind == "stored",
+        };
         let session = named(&self.sessions, session)?;
         let opened = match limit {
             "now" => session.open(name)?,

@@ -16,5 +16,6 @@ mod hosts;
 mod identity;
 mod limits;
 mod refusals;
+mod restarts;
 mod support;
 mod transfer;

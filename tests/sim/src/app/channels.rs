@@ -35,7 +35,7 @@ impl World {
             _ => return Ok(()),
         };
         let run = self.goals[goal].run;
-        let options = ChannelOptions { name: format!("g{goal}.{run}"), bytes, bulk };
+        let options = ChannelOptions { name: format!("g{goal}.{run}"), bytes, bulk, ..Default::default() };
         match self.api(pid, "channel_open", |node, now| node.channel_open(now, session, options))? {
             Ok(channel) => {
                 let write = Some(Writer { left, next: None });

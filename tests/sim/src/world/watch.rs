@@ -54,7 +54,7 @@ impl World {
                 );
             }
             Event::AddressFailed { why, .. } => self.tally(slot, Plan::tally_of("address_failed", why.code)),
-            Event::DialRetry { .. } | Event::Notice { .. } => {}
+            Event::DialRetry { .. } | Event::Notice { .. } | Event::Restored { .. } => {}
         }
         self.react(pid, event)
     }

@@ -39,7 +39,12 @@ impl End {
 
     /// Without a limit it does not wait for room.
     fn open_channel(&mut self, number: &str, form: &str, name: &str, limit: &[&str]) -> Result<()> {
-        let options = ChannelOptions { name: words::text(name), bytes: form == "bytes", bulk: false };
+        let options = ChannelOptions {
+            name: words::text(name),
+            bytes: form == "bytes",
+            bulk: false,
+            ..ChannelOptions::default()
+        };
         let limit = if limit.is_empty() { Some(Duration::ZERO) } else { wait(limit) };
         let opened = self.session().open_with(options, limit).map_err(|error| match error.code {
             // What the end of a wait of nothing means, as `Session::open` says it.

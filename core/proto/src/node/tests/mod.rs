@@ -14,6 +14,7 @@ mod hostile;
 mod links;
 mod liveness;
 mod sessions;
+mod stores;
 mod trust;
 
 use super::*;
@@ -57,6 +58,8 @@ struct World {
     dialled: Vec<(String, Option<HostId>)>,
     /// Links that a node hung up: who, which, why.
     hangups: Vec<(usize, LinkId, Error)>,
+    /// What the store of each node has; it stores at once.
+    disks: [BTreeMap<Vec<u8>, Vec<u8>>; 2],
 }
 
 fn node(host: u8, seed: u8, change: impl FnOnce(&mut NodeOptions)) -> Node {
@@ -81,6 +84,7 @@ impl World {
             dials: 0,
             dialled: vec![],
             hangups: vec![],
+            disks: Default::default(),
         }
     }
 
@@ -130,6 +134,10 @@ impl World {
             Output::Event(event) => self.events[who].push(event),
             Output::Wake(at) => assert!(at > self.now),
             Output::CancelDial { .. } => {}
+            Output::Store { operation, changes } => {
+                stores::apply(&mut self.disks[who], changes);
+                self.handle(who, Input::Done { operation });
+            }
             other => panic!("{other:?}"),
         }
     }
