@@ -422,10 +422,12 @@ fn on_channels(a: &mut Arguments<'_, '_>) -> Result<()> {
     let mut room = vec![0u8; a.input.int_in_range(0..=200)?];
     // SAFETY: as above.
     unsafe {
-        match a.input.int_in_range(0..=16u8)? {
+        match a.input.int_in_range(0..=17u8)? {
             0 | 1 => {
                 let (bytes, bulk) = (a.input.int_in_range(0..=1)?, a.input.int_in_range(0..=1)?);
-                let mut options = a.sized(clv_channel_options { struct_size: 0, bytes, bulk })?;
+                let (stored, reserved) = (a.input.int_in_range(0..=1)?, 0);
+                let options = clv_channel_options { struct_size: 0, bytes, bulk, stored, reserved };
+                let mut options = a.sized(options)?;
                 let options = place(&mut options, is_null);
                 let status = check(clv_channel_open(session, pointer(&name), options, wait, &mut made));
                 a.made(status, made.id);
@@ -455,6 +457,16 @@ fn on_channels(a: &mut Arguments<'_, '_>) -> Result<()> {
                 check(clv_channel_watch(channel, a.input.arbitrary()?));
             }
             14 => drop(check(clv_channel_close(channel))),
+            15 => {
+                let mut buffer = std::ptr::without_provenance_mut(UNWRITTEN as usize);
+                let mut delivery = a.output::<clv_delivery>()?;
+                let status =
+                    check(clv_channel_take(channel, wait, &mut buffer, place(&mut delivery, is_null)));
+                a.made(status, buffer.addr() as u64);
+                check(clv_channel_confirm(channel, wait));
+                check(clv_ack(channel, a.input.int_in_range(0..=100)?, wait));
+                check(clv_restart_point(channel, bytes(&data), data.len(), wait));
+            }
             _ => {
                 let flags = *a.input.choose(&[0, CLV_FD_UNIX, 2, u32::MAX])?;
                 let status = match a.input.int_in_range(0..=2u8)? {

@@ -78,7 +78,8 @@ impl World {
             Event::AddressFailed { .. }
             | Event::DialRetry { .. }
             | Event::OwnIdElsewhere { .. }
-            | Event::Notice { .. } | Event::Restored { .. } => {}
+            | Event::Notice { .. }
+            | Event::Restored { .. } => {}
         }
     }
 
