@@ -4,9 +4,11 @@
 //! with, as the world outside of two programs would. When which process dies is drawn from a seed, which is printed.
 
 use crate::support::{LONG, Peer};
+use clerver_programs::skip;
 use clerver_proto::error::Code;
 use clerver_proxy::Stopwatch;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 const OPTIONS: &str = "beat_ms=50 ttl_ms=400 redial_max_ms=100 announce=false";
@@ -351,4 +353,77 @@ fn a_store_that_is_in_use_and_one_that_is_none() {
     let file = first.home.key_file();
     second.err(&format!("open m {OPTIONS} store_dir={}", file.display()), Code::Config);
     second.ok(&format!("open m {OPTIONS} announce=false"));
+}
+
+/// A small disk in memory, which goes with this.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount(options: &str, place: &Path) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success())
+    }
+
+    /// `None` without the right to mount one.
+    fn new(options: &str) -> Option<Disk> {
+        let place = tempfile::tempdir().unwrap();
+        Disk::mount(options, place.path()).then(|| Disk(place))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// A full disk is said, holds up what depends on it, and is over when there is room.
+#[test]
+fn the_disk_of_the_writer_is_full_for_a_while() {
+    let Some(disk) = Disk::new("size=400k") else {
+        return skip("the_disk_of_the_writer_is_full_for_a_while", "to mount a small disk needs root");
+    };
+    let (reader, writer) = (Peer::start("reader"), Peer::start("writer"));
+    reader.home.authorize(writer.home.host_id());
+    writer.home.authorize(reader.home.host_id());
+    reader.ok(&format!("open n {OPTIONS}"));
+    writer.ok(&format!("open n {OPTIONS} store_dir={}", disk.0.path().join("store").display()));
+    let address = reader.ok("listen n 127.0.0.1:0");
+    writer.ok(&format!("connect n s clv://{}@{address} 20000", reader.home.host_id()));
+    reader.ok("accept n s 20000");
+    writer.ok("channel s c jobs stored 10000");
+    reader.ok("take s c 20000");
+    reader.begin("consume c 1000 60000");
+    let producing = writer.begin("produce c 0 3 60000");
+    producing.ok();
+    std::fs::write(disk.0.path().join("ballast"), vec![0; 1 << 20]).unwrap_err();
+    let waiting = writer.begin(&format!("produce c 3 {MESSAGES} 60000"));
+    writer.see_where(0, LONG, "that its disk is full", |line| line.contains("nothing%scan%sbe%sstored"));
+    assert!(!waiting.is_answered(), "what is not stored is not confirmed");
+    assert_eq!(writer.said("! s lost"), [""; 0]);
+    std::fs::remove_file(disk.0.path().join("ballast")).unwrap();
+    assert!(Disk::mount("remount,size=20m", disk.0.path()));
+    assert_eq!(waiting.ok(), MESSAGES.to_string());
+    reader.see(&format!("! took {} ", MESSAGES - 1));
+    assert_eq!(reader.said("! took ").len() as u64, MESSAGES);
+}
+
+/// Random bytes where the store should be: the node says so, and touches nothing.
+#[test]
+fn a_store_that_is_damaged_is_refused_and_kept() {
+    let peer = Peer::start("peer");
+    let store = peer.home.path().with_file_name("store");
+    peer.ok(&format!("open n {OPTIONS} store_dir={}", store.display()));
+    peer.kill();
+    let file = store.join("clerver.db");
+    let noise: Vec<u8> = (0..20_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(&file, &noise).unwrap();
+    for rest in ["clerver.db-wal", "clerver.db-journal"] {
+        let _ = std::fs::remove_file(store.join(rest));
+    }
+    let heir = Peer::start_in("heir", Arc::clone(&peer.home));
+    let refusal = heir.err(&format!("open n {OPTIONS} store_dir={}", store.display()), Code::Config);
+    assert!(refusal.message.contains("clerver.db"), "{refusal:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), noise);
 }
