@@ -84,7 +84,7 @@ pub const REDIAL_MAX: Duration = Duration::from_secs(30);
 /// See [`REDIAL_MAX`].
 pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
 /// A link that was well for a beat is redialled within this time at first.
-pub const REDIAL_SOON: Duration = Duration::from_millis(4);
+pub const REDIAL_SOON: Duration = Duration::from_millis(1);
 /// Objects of one session.
 pub const OBJECTS_MAX: usize = 65_536;
 /// What this end itself may have waiting on channel 0; beyond, new objects are refused with `AGAIN`.

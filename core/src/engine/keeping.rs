@@ -9,7 +9,7 @@ use super::store::Store;
 use super::{Engine, Place};
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, SessionId};
-use clerver_proto::node::{Input, Node, StoredChannel};
+use clerver_proto::node::{Input, Node, SessionState, StoredChannel};
 use clerver_proto::time::Instant;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -117,8 +117,12 @@ impl Engine {
         is_there: impl Fn(&StoredChannel) -> bool,
     ) -> Result<()> {
         let place = || Place::At(self.event_bell(), None);
+        let over = || Error::new(Code::Lost, format!("wait for the store: session {session} is lost"));
         self.block(wait, place, timed_out, |shard, _, _| match shard.node.channel_stored(session, channel) {
-            Ok(Some(stored)) if !is_there(&stored) => None,
+            Ok(Some(stored)) if !is_there(&stored) => {
+                let info = shard.node.session_info(session);
+                info.is_ok_and(|info| info.state == SessionState::Lost).then(|| Err(over()))
+            }
             Ok(_) => Some(Ok(())),
             Err(why) => Some(Err(why)),
         })

@@ -16,12 +16,12 @@ pub struct Keep {
     pub held: u64,
     /// Bytes written here that are stored.
     pub written: u64,
+    /// How the peer ended it is stored.
+    pub ending_stored: bool,
     /// Of `done`, what is stored.
     pub done_stored: u64,
     /// What lies before this may have been delivered by an earlier process.
     pub redelivered_until: u64,
-    /// Bytes that the process before this one wrote; until contact is back.
-    pub written_before: u64,
     /// How far the reader is with the first message that it is not done with, in its own words.
     pub restart_point: Bytes,
     /// How often it said so, and how often of these is stored.
@@ -64,10 +64,10 @@ impl Keep {
             written,
             done_stored: done,
             redelivered_until: held,
-            written_before: written,
             restart_point: Bytes::new(),
             points: 0,
             points_stored: 0,
+            ending_stored: false,
             saved: Saved { written, held, kept, done, record: Vec::new() },
             ends: VecDeque::new(),
         }
@@ -83,6 +83,7 @@ impl Keep {
         let before = self.done;
         if is_bytes {
             self.done = self.done.max(offset);
+            self.ends.clear();
         }
         while self.ends.front().is_some_and(|&end| end <= offset) {
             self.done = self.ends.pop_front().unwrap_or(self.done);
@@ -94,6 +95,6 @@ impl Keep {
 
     /// Whether the application is done with all that came, or wants none of it.
     pub fn is_done(&self, receive: &ReceiveHalf) -> bool {
-        receive.is_discarded() || self.done >= receive.held()
+        receive.is_discarded() || self.done >= receive.useful()
     }
 }

@@ -98,6 +98,11 @@ impl ReceiveHalf {
         copied
     }
 
+    /// Bytes that a reader got or will get: all that are held, but for those that will never make sense to it.
+    pub fn useful(&self) -> u64 {
+        self.held - self.dropped
+    }
+
     /// Whether something came beyond what is missing.
     pub fn has_gap(&self) -> bool {
         !self.early.is_empty()

@@ -101,6 +101,8 @@ pub struct SendHalf {
     /// What may leave: of a stored channel what is stored, and more than everything once its end is.
     ceiling: u64,
     is_stored: bool,
+    /// What a peer may hold at the most: all that was handed to links, by this process or the one before it.
+    reach: u64,
     repeated: u64,
 }
 
@@ -123,8 +125,8 @@ impl SendHalf {
     }
 
     /// A half as it was stored: bytes from `kept` on, none of them on its way.
-    pub fn restored(kept: u64, pieces: impl IntoIterator<Item = Bytes>) -> SendHalf {
-        let mut half = SendHalf { kept, written: kept, next: kept, ..SendHalf::new(kept) };
+    pub fn restored((kept, written): (u64, u64), pieces: impl IntoIterator<Item = Bytes>) -> SendHalf {
+        let mut half = SendHalf { kept, written: kept, next: kept, reach: written, ..SendHalf::new(kept) };
         for piece in pieces {
             let start = half.written;
             half.written += piece.len() as u64;
@@ -152,6 +154,7 @@ impl SendHalf {
             Ending::Reset(reset) => {
                 self.pieces.clear();
                 self.next = self.next.max(reset.size);
+                self.reach = self.reach.max(reset.size);
                 self.reset = Some(reset);
                 self.reset_delivery = Delivery::Wanted;
             }
@@ -194,6 +197,16 @@ impl SendHalf {
     /// Of them, handed to some link.
     pub fn sent(&self) -> u64 {
         self.next
+    }
+
+    /// What the peer may hold at the most.
+    pub fn reach(&self) -> u64 {
+        self.reach.max(self.next)
+    }
+
+    /// Whether something that was lost with a link waits to be sent again.
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
     }
 
     /// Whether all that was written was handed to some link at least once.
@@ -348,6 +361,7 @@ impl SendHalf {
         }
         let range = self.next..end;
         self.next = end;
+        self.reach = self.reach.max(end);
         Some(range)
     }
 

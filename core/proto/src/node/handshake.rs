@@ -510,6 +510,9 @@ impl Node {
         let Some(link) = self.links.get(&id) else { return Ok(()) };
         match (&link.phase, frame) {
             (Phase::Hello, Frame::Hello(hello)) => self.on_hello(id, hello),
+            (Phase::Pairing(_), Frame::Session { .. }) if link.awaits_revival() || link.revives() => {
+                return Err(malformed("SESSION came where REVIVE or its answer should".into()));
+            }
             (Phase::Pairing(_), Frame::Session { sid, n, offer }) => self.on_session(id, sid, n, offer),
             (Phase::Pairing(_), Frame::Attach { sid, table, proof }) => {
                 self.on_attach(id, sid, &table, &proof)

@@ -486,7 +486,9 @@ impl Node {
             session.watched_until = next;
             self.timers.set(Timer::Session(id), next);
         }
-        if session.state == SessionState::Embalmed || self.shelf.has(id) {
+        // One that comes from the store is not given up before its peer could come.
+        let is_put_by = session.state == SessionState::Embalmed && !session.is_unrevived;
+        if is_put_by || self.shelf.has(id) {
             self.watch_shelf(id);
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };

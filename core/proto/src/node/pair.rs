@@ -90,7 +90,8 @@ impl Node {
             let frame = Frame::Session { sid: session.sid, n: session.n, offer };
             return self.say(id, &frame);
         }
-        if peer.for_session.is_some_and(|sid| self.with_sid(sid).is_some()) {
+        let has_ended = |sid| self.pairs.get(&node).is_some_and(|pair| pair.has_ended(sid));
+        if peer.for_session.is_some_and(|sid| !has_ended(sid) && self.with_sid(sid).is_some()) {
             let what = format!("redial {node}: its session is with another process");
             return self.hang_up(id, Error::new(Code::Busy, what));
         }
@@ -402,7 +403,14 @@ impl Node {
     /// Says that a session is not here (any more), with a proof if it was; then, if so, closes the link.
     pub(super) fn answer_gone(&mut self, id: LinkId, sid: Sid, and_leave: bool) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
-        let ended = self.pairs.get(&node).and_then(|pair| pair.ended.iter().find(|ended| ended.sid == sid));
+        let of = |pair: &Pair| pair.ended.iter().find(|ended| ended.sid == sid).cloned();
+        let ended = self.pairs.get(&node).and_then(|pair| of(pair)).or_else(|| {
+            // A process that revives had another name when it ended.
+            let revives = self.links.get(&id).is_some_and(|link| link.awaits_revival());
+            let of_host = self.pairs.iter().filter(|(other, _)| revives && other.host == node.host);
+            of_host.filter_map(|(_, pair)| of(pair)).next()
+        });
+        let ended = ended.as_ref();
         let proof = ended
             .map(|ended| proof(self.hash.as_ref(), Claim::Had, &ended.secret, &exporter, ended.is_arbiter));
         let code = ended.map_or(Code::Lost, |ended| ended.code);
@@ -507,7 +515,8 @@ impl Node {
     /// The end of a session that this node had is another node's now.
     pub(super) fn note_fenced(&mut self, peer: NodeId, id: SessionId) {
         self.note_end(peer, id);
-        if let Some(ended) = self.pair(peer).ended.back_mut() {
+        let sid = self.sessions.get(&id).map(|session| session.sid);
+        if let Some(ended) = self.pair(peer).ended.iter_mut().find(|ended| Some(ended.sid) == sid) {
             ended.code = Code::Fenced;
         }
     }

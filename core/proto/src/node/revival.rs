@@ -102,7 +102,6 @@ impl Node {
     fn restore_session(&mut self, sid: Sid, parts: Parts) -> Result<Vec<Change>> {
         let (record, channels) = parts.read(self.options.limits.message_bytes_max)?;
         self.next_session += 1;
-        self.next_n = self.next_n.max(record.n);
         let id = SessionId(self.next_session);
         let mine = self.hello_with([0; 16], 0, crate::wire::Role::Primary, None);
         let birth = Birth {
@@ -289,7 +288,11 @@ impl Node {
         let host = node.host;
         let known =
             self.with_sid(sid).filter(|known| self.session(*known).is_ok_and(|s| s.peer.host == host));
-        let Some(session_id) = known else { return self.answer_gone(id, sid, true) };
+        let Some(session_id) = known else {
+            // The link is as good as any other for these two.
+            self.answer_gone(id, sid, false);
+            return self.on_no_revival(id);
+        };
         let Some(session) = self.sessions.get(&session_id) else { return };
         let claim = Claim::Revives(epoch);
         let right = proof(self.hash.as_ref(), claim, &session.secret, &exporter, !session.is_arbiter);
@@ -435,7 +438,18 @@ impl Node {
         // Who never heard of it may not be the one that has it.
         let has_it = is_proven || session.peer == node;
         let why = Error::new(code, format!("revive the session with {}: the peer refused it", session.peer));
-        if has_it {
+        if !has_it {
+            session.reviving_on = None;
+            if let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_for_session()) {
+                link.revival.said = None;
+                self.go_on_pairing(id);
+                return true;
+            }
+        } else if is_proven && code == Code::Closed && session.was_closed(self.now) {
+            let before = session.peer;
+            self.dirty.insert(session_id);
+            self.note_end(before, session_id);
+        } else {
             let before = session.peer;
             session.lose(why.clone());
             self.dirty.insert(session_id);

@@ -2,10 +2,10 @@
 
 use super::calls::{Running, outcome_of};
 use super::{Services, Session};
-use crate::channel::{Channel, Piece};
+use crate::channel::{Channel, Ending, Piece};
 use crate::error::{Code, Error, Result};
 use crate::id::ChannelId;
-use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, Parts, SessionEvent};
+use crate::io::{CallRequest, ChannelReport, Incoming, Outcome, Parts, SessionEvent, SessionState};
 use crate::limits::SLICE_BYTES_MIN;
 use crate::options::{CallOptions, ChannelOptions, check_text};
 use crate::time::Instant;
@@ -176,8 +176,12 @@ impl Session {
 
     /// The application forgets a channel: what it wrote still goes, what it did not read is dropped.
     pub(crate) fn release(&mut self, id: ChannelId) -> Result<()> {
-        if self.channel(id)?.keep.is_some() && !self.state.is_final() {
-            return self.put_back(id);
+        let channel = self.channel(id)?;
+        if let Some(keep) = channel.keep.as_ref().filter(|_| self.state != SessionState::Lost) {
+            let is_ended = channel.send.ending() != Ending::Open || channel.receive.is_final();
+            if !(is_ended && keep.is_done(&channel.receive)) {
+                return self.put_back(id);
+            }
         }
         self.channel_mut(id)?.send.finish();
         self.streams.stop(id, Code::Stopped);
@@ -393,7 +397,8 @@ impl Session {
 
     fn on_opened(&mut self, id: ChannelId, is_call: bool, services: &Services) {
         let Some(header) = self.streams.get(id).and_then(|channel| channel.header.as_ref()) else { return };
-        if services.draining {
+        // What was confirmed there waits for the next process.
+        if services.draining && !(header.stored && self.keeping.is_some()) {
             return self.refuse(id, Error::new(Code::Draining, "this node drains"));
         }
         let leaving = self.closing.as_ref().is_some_and(|closing| is_call || closing.asked_here);
@@ -429,6 +434,7 @@ impl Session {
     /// Ends a channel of the peer that is not wanted, both ways.
     fn refuse(&mut self, id: ChannelId, why: Error) {
         let code = why.code;
+        self.streams.unread.remove(&id);
         self.streams.reset(id, &why);
         self.streams.stop(id, code);
         if let Some(channel) = self.streams.get_mut(id) {

@@ -114,7 +114,7 @@ impl Session {
                 .is_none_or(|channel| channel.send.is_complete() && channel.receive.is_final())
         };
         let all_came = closing.heard.is_some_and(|channels| self.streams.opened_by_peer() >= channels);
-        if all_came && self.streams.ids().into_iter().all(complete) {
+        if all_came && self.streams.ids().into_iter().all(complete) && self.has_stored_all() {
             return self.end_closed(now);
         }
         if closing.deadline <= now {
@@ -163,11 +163,23 @@ impl Session {
         if code == Code::Closed && self.closing.is_some() && holds_all {
             return self.end_closed(now);
         }
-        let code = if code == Code::Discontinuity { code } else { Code::Lost };
+        let code = if matches!(code, Code::Discontinuity | Code::Fenced) { code } else { Code::Lost };
         self.lose(Error::new(
             code,
             format!("session with {}: the peer does not have it any more", self.peer),
         ));
+    }
+
+    /// The peer had it closed in good order before this end's process died; answers whether all of it is here.
+    pub(crate) fn was_closed(&mut self, now: Instant) -> bool {
+        let holds_all =
+            self.streams.iter().all(|channel| channel.id == CONTROL || channel.receive.is_final());
+        if holds_all {
+            self.sweep(now, Code::Closed, false);
+            self.set_state(SessionState::Closing, "the peer closed it");
+            self.end_closed(now);
+        }
+        holds_all
     }
 
     /// A newer session of the same pair exists (S4).

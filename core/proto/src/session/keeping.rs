@@ -70,6 +70,7 @@ struct Mark {
     held: u64,
     done: u64,
     points: u64,
+    is_ended: bool,
 }
 
 impl Keeping {
@@ -154,7 +155,11 @@ impl Session {
         let Some(keeping) = self.keeping.as_mut() else { return };
         let Some(channel) = self.streams.get_mut(id) else { return };
         let Some(mut keep) = channel.keep.take() else { return };
-        let held = channel.receive.held();
+        let held = channel.receive.useful().max(if channel.receive.is_discarded() {
+            channel.receive.held()
+        } else {
+            0
+        });
         if held > keep.saved.held {
             if !channel.receive.is_discarded() {
                 let key = key(INCOMING, sid, Some(id), Some(keep.saved.held));
@@ -231,7 +236,8 @@ impl Session {
             batch.changes.push(Change::Put { key: key(CHANNEL, sid, Some(id), None), value });
             keeping.saved.insert(id);
             let (held, done, points) = (channel.receive.held(), keep.done, keep.points);
-            batch.marks.push(Mark { channel: id, written, ending, held, done, points });
+            let is_ended = channel.receive.ending().is_some();
+            batch.marks.push(Mark { channel: id, written, ending, held, done, points, is_ended });
         }
         channel.keep = Some(keep);
     }
@@ -296,6 +302,19 @@ impl Session {
             return;
         }
         keeping.saved.clear();
+        // Whoever waits for an answer about them gets it: there is nothing more to keep.
+        for channel in self.streams.kept.iter().filter_map(|id| self.streams.get(*id)) {
+            let Some(keep) = &channel.keep else { continue };
+            batch.marks.push(Mark {
+                channel: channel.id,
+                written: channel.send.written(),
+                ending: Ending::Open,
+                held: channel.receive.held(),
+                done: keep.done,
+                points: keep.points,
+                is_ended: channel.receive.ending().is_some(),
+            });
+        }
         for kind in [SESSION, CHANNEL, INCOMING, OUTGOING] {
             batch.changes.push(Change::Delete { prefix: key(kind, sid, None, None) });
         }
@@ -304,6 +323,18 @@ impl Session {
     /// Whether the store has it, with channels that go on.
     pub(crate) fn is_kept(&self) -> bool {
         self.keeping.as_ref().is_some_and(|keeping| keeping.known.is_some()) && !self.streams.kept.is_empty()
+    }
+
+    /// Whether all that the peer said on stored channels is on the disk: before that it must not take this end's word
+    /// that everything came.
+    pub(super) fn has_stored_all(&self) -> bool {
+        let is_stored = |id: &ChannelId| {
+            self.streams.get(*id).is_none_or(|channel| {
+                let useful = channel.receive.useful();
+                channel.keep.as_ref().is_none_or(|keep| keep.held >= useful && keep.ending_stored)
+            })
+        };
+        self.streams.kept.iter().all(is_stored)
     }
 
     /// The batch that [`Session::keep`] gave has this number.
@@ -365,6 +396,7 @@ impl Session {
             keep.held = keep.held.max(mark.held);
             keep.done_stored = keep.done_stored.max(mark.done);
             keep.points_stored = keep.points_stored.max(mark.points);
+            keep.ending_stored |= mark.is_ended;
             keep.written = keep.written.max(mark.written);
         }
         self.streams.touch(mark.channel);
@@ -377,6 +409,9 @@ impl Session {
     /// # Errors
     /// `HANDLE`; `ARG` beyond what was taken; `STATE` when the channel is not a stored one.
     pub(crate) fn done(&mut self, id: ChannelId, offset: u64) -> Result<()> {
+        if let Some(why) = self.ended.as_ref().filter(|_| self.state == SessionState::Lost) {
+            return Err(Error::new(why.code, format!("note what is done on channel {id}: {}", why.message)));
+        }
         let known = self.streams.get_mut(id).filter(|channel| !channel.released);
         let channel = known.ok_or_else(|| super::app::no_channel(id))?;
         let taken = channel.receive.taken();

@@ -121,6 +121,8 @@ pub(crate) struct Link {
     echoed_at: Instant,
     lacked: u64,
     received: u64,
+    /// Frames that may still go in this turn although the link is full.
+    gap_frames: u8,
     /// More must not be LACKed now; `None` when nothing is in the way.
     lackable: Option<u64>,
     lack_told: u64,
@@ -140,6 +142,9 @@ pub(crate) struct Link {
     attached_at: Instant,
     records: u64,
 }
+
+/// Frames of a turn that may go on a full link, of what its reader misses.
+const GAP_FRAMES: u8 = 16;
 
 /// BEAT, LACK and RETIRE together.
 pub(crate) const LINK_FRAMES_BYTES_MAX: usize = 64;
@@ -175,6 +180,7 @@ impl Link {
             echoes: 0,
             lacked: 0,
             received: 0,
+            gap_frames: 0,
             lackable: None,
             lack_told: 0,
             lack_bytes: 0,
@@ -323,6 +329,18 @@ impl Link {
         }
         self.lack_told = count;
         Some(count)
+    }
+
+    /// It is looked at for something to send.
+    pub(crate) fn begin_turn(&mut self) {
+        self.gap_frames = GAP_FRAMES;
+    }
+
+    /// Whether a frame may go that the link has no room for.
+    pub(crate) fn may_fill_gap(&mut self) -> bool {
+        let may = self.gap_frames > 0;
+        self.gap_frames = self.gap_frames.saturating_sub(1);
+        may
     }
 
     /// Counted frames that came.

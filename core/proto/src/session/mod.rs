@@ -164,6 +164,7 @@ impl Session {
     pub(crate) fn new(now: Instant, birth: Birth<'_>) -> Session {
         let canary = if cfg!(feature = "canary") { birth.options.canary } else { None };
         let mut streams = Streams::new(birth.is_arbiter, birth.mine.limits, birth.peer.limits);
+        streams.keeps = birth.options.has_store;
         streams.one_window = canary == Some(Canary::SessionWideWindow);
         Session {
             id: birth.id,

@@ -17,6 +17,7 @@ use crate::limits::{CHANNEL_BASE_BYTES, CONTROL_WINDOW_BYTES};
 use crate::store::record::SessionRecord;
 use crate::time::Instant;
 use crate::wire::control::Control;
+use crate::wire::header::HEADER_BYTES_MAX;
 use crate::wire::{Hello, Table, TableRow};
 
 fn is_stored(channel: &Channel) -> bool {
@@ -62,10 +63,10 @@ impl Session {
     /// What this end has of its stored channels.
     pub(crate) fn kept_table(&self) -> Table {
         let row = |channel: &Channel| {
-            let before = channel.keep.as_ref().map_or(0, |keep| keep.written_before);
-            let written = if self.is_unrevived { before } else { channel.send.written() };
-            let kept = channel.send.kept().min(written);
-            TableRow { channel: channel.id, kept, written, held: channel.held_for_good() }
+            // Of a restored end that is what was restored, before any new write.
+            let written = if self.is_unrevived { channel.send.reach() } else { channel.send.written() };
+            let (kept, held) = (channel.send.kept().min(written), self.streams.held_for_good(channel));
+            TableRow { channel: channel.id, kept, written, held }
         };
         // One whose header did not come may be a stored one.
         let may_be = |channel: &&Channel| is_stored(channel) || self.streams.unread.contains(&channel.id);
@@ -78,6 +79,7 @@ impl Session {
     /// # Errors
     /// `DISCONTINUITY`.
     pub(crate) fn check_kept(&self, table: &Table) -> Result<()> {
+        self.check_counts(table)?;
         let find =
             |id| table.rows.binary_search_by_key(&id, |row| row.channel).ok().map(|at| &table.rows[at]);
         for channel in self.streams.iter().filter(|channel| is_stored(channel)) {
@@ -89,7 +91,7 @@ impl Session {
         for row in table.rows.iter().filter(|row| self.streams.get(row.channel).is_none()) {
             let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
             // Of channels that are not stored a restored end does not know how many it opened.
-            let came = row.held > 0 || row.written > 0;
+            let came = row.held >= HEADER_BYTES_MAX as u64 || row.written > 0;
             if by_arbiter == self.is_arbiter && counter > self.streams.opened_here() && came {
                 return Err(broken(row.channel, "it has one that was never opened here"));
             }
@@ -101,9 +103,24 @@ impl Session {
         Ok(())
     }
 
+    /// A peer that lies must not make this end open channels.
+    fn check_counts(&self, table: &Table) -> Result<()> {
+        let is_the_peers =
+            |row: &&TableRow| (row.channel.0 & 1 == 1) != self.is_arbiter && row.channel != CONTROL;
+        let unseen = table.rows.iter().filter(is_the_peers);
+        let unseen = unseen.filter(|row| row.channel.0 >> 1 > self.streams.opened_by_peer());
+        let (mut count, mut highest) = (0, 0);
+        unseen.for_each(|row| (count, highest) = (count + 1, row.channel.0 >> 1));
+        let knows_too_much = !self.is_unrevived && table.seen > self.streams.opened_here();
+        if count > self.streams.mine.channels_max || highest > table.opened || knows_too_much {
+            let what = format!("compare stored channels with {}: its table makes no sense", self.peer);
+            return Err(Error::new(Code::Discontinuity, what));
+        }
+        Ok(())
+    }
+
     fn check_row(&self, channel: &Channel, row: &TableRow) -> Result<()> {
-        let before = channel.keep.as_ref().map_or(0, |keep| keep.written_before);
-        let reach = if self.is_unrevived { before } else { channel.send.sent() };
+        let reach = channel.send.reach();
         if row.held > reach {
             let what = format!("it holds {} bytes, this end knows of {reach}", row.held);
             return Err(broken(channel.id, &what));
@@ -113,7 +130,7 @@ impl Session {
             let what = format!("it holds {} bytes, and this end forgot those before {kept}", row.held);
             return Err(broken(channel.id, &what));
         }
-        let held = channel.held_for_good();
+        let held = self.streams.held_for_good(channel);
         if row.kept > held && !channel.receive.is_complete() {
             let what = format!("it keeps bytes from {} on, held here are {held}", row.kept);
             return Err(broken(channel.id, &what));
@@ -143,6 +160,8 @@ impl Session {
 
     fn meet(&mut self, peer: &Hello, table: &Table, why: &Error) {
         self.peer = peer.node;
+        (self.about.host_name, self.about.node_name) = (peer.host_name.clone(), peer.node_name.clone());
+        self.streams.peer = peer.limits;
         if let Some(keeping) = &mut self.keeping {
             keeping.note_peer(peer);
         }
@@ -284,9 +303,6 @@ impl Streams {
             channel.receive.forget_links();
             if let Some((_, delivery @ Delivery::InFlight)) = &mut channel.stop {
                 *delivery = Delivery::Wanted;
-            }
-            if let Some(keep) = &mut channel.keep {
-                keep.written_before = 0;
             }
             channel.credit_dirty = true;
             self.settle_sent(id);

@@ -33,7 +33,7 @@ pub(crate) enum Change {
 pub(crate) struct Streams {
     pub(super) is_arbiter: bool,
     pub(super) mine: SessionLimits,
-    peer: SessionLimits,
+    pub(super) peer: SessionLimits,
     pub(super) channels: Sorted<ChannelId, Box<Channel>>,
     sending: Budget,
     receiving: Budget,
@@ -49,6 +49,8 @@ pub(crate) struct Streams {
     pub(super) values: BTreeSet<Value>,
     pub(super) room_wanted: BTreeSet<ChannelId>,
     open_wanted: bool,
+    /// This end has a store.
+    pub(super) keeps: bool,
     /// Channels that this end stores.
     pub(super) kept: BTreeSet<ChannelId>,
     /// Channels of the peer whose header did not come yet.
@@ -83,6 +85,7 @@ impl Streams {
             values: BTreeSet::new(),
             room_wanted: BTreeSet::new(),
             open_wanted: false,
+            keeps: false,
             kept: BTreeSet::new(),
             unread: BTreeSet::new(),
             changes: VecDeque::new(),
@@ -211,7 +214,7 @@ impl Streams {
     /// Tells the peer how many channels it may open, when it comes near what it was told or much was freed.
     fn announce_channels(&mut self) {
         let max = self.mine.channels_max;
-        let is_near = self.announced - self.opened_by_peer <= max / 8;
+        let is_near = self.announced.saturating_sub(self.opened_by_peer) <= max / 8;
         if self.granted > self.announced && (is_near || self.granted - self.announced >= max / 4) {
             self.announced = self.granted;
             self.want_value(Value::ChannelCredit);
@@ -301,6 +304,14 @@ impl Streams {
             channel.queued = false;
         }
         Some(id)
+    }
+
+    /// A stored channel with bytes that were lost: its reader LACKs nothing of what follows before it has them.
+    pub(crate) fn next_missing(&self) -> Option<ChannelId> {
+        let is_missing = |channel: &&Channel| {
+            channel.send.has_lost() && channel.header.as_ref().is_some_and(|header| header.stored)
+        };
+        self.iter().find(is_missing).map(|channel| channel.id)
     }
 
     /// Whether a channel stands in its queue.

@@ -16,9 +16,15 @@ impl Streams {
             channel: channel.id,
             kept: channel.send.kept().min(channel.send.sent()),
             written: channel.send.written(),
-            held: channel.held_for_good(),
+            held: self.held_for_good(channel),
         };
         Table { opened: self.opened_here, seen: self.opened_by_peer, rows: self.iter().map(row).collect() }
+    }
+
+    /// Bytes of the peer that this end will not ask for again, whatever happens to it.
+    pub(super) fn held_for_good(&self, channel: &Channel) -> u64 {
+        // It may be a stored one, and its header is nowhere yet.
+        if self.keeps && self.unread.contains(&channel.id) { 0 } else { channel.held_for_good() }
     }
 
     /// Compares the peer's table with what is here: each side checks what only it can know for sure.
@@ -34,11 +40,11 @@ impl Streams {
             let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
             match self.channels.get(row.channel) {
                 Some(channel) => {
-                    if row.held > channel.send.sent() {
+                    if row.held > channel.send.reach() {
                         return broken(format!(
                             "the peer holds {} bytes, {} were sent from here",
                             row.held,
-                            channel.send.sent()
+                            channel.send.reach()
                         ));
                     }
                     if row.kept > channel.receive.held() && !channel.receive.is_complete() {
@@ -96,7 +102,7 @@ impl Streams {
         let mut news = false;
         for row in &table.rows {
             if let Some(channel) = self.channels.get_mut(row.channel) {
-                let held = row.held.min(channel.send.sent());
+                let held = row.held.min(channel.send.reach());
                 news |= channel.send.on_held(channel.send.kept()..held.max(channel.send.kept())) > 0;
                 self.settle_sent(row.channel);
             }

@@ -21,6 +21,8 @@ const HEAD_BYTES: usize = 64;
 const HEAD_BYTES_MIN: usize = 48;
 /// No counted frame other than DATA is larger (RESET with a long text).
 const SMALL_FRAME_BYTES_MAX: usize = 320;
+/// DATA that goes although the link has no room for it.
+const GAP_BYTES: usize = 1024;
 /// DATA is not cut smaller than this, unless it is the end of what there is.
 const DATA_BYTES_MIN: usize = 64;
 
@@ -111,6 +113,7 @@ impl Session {
         // Nothing below looks for a link by its id.
         let mut links = std::mem::take(&mut self.links);
         for (id, link) in links.iter_mut() {
+            link.begin_turn();
             loop {
                 let mut batch = Batch::new(link.allowance.min(SEND_BYTES_MAX), head);
                 self.fill(now, link, carrier == Some(id), &mut batch);
@@ -170,7 +173,8 @@ impl Session {
         }
         let behind = link.flight.frame_bytes(now, true);
         if behind == 0 {
-            return None;
+            // What is LACKed only with it would hold up the link for ever.
+            return self.streams.next_missing().filter(|_| link.may_fill_gap()).map(|id| (id, GAP_BYTES));
         }
         let first = if bulk_only { Class::Bulk } else { Class::Ordinary };
         Some((self.streams.next_channel(first..=Class::Bulk)?, behind))

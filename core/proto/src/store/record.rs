@@ -174,7 +174,10 @@ pub(crate) fn encode_channel(channel: &Channel, keep: &Keep, kept: u64) -> Vec<u
         known.encode(&mut header);
     }
     put_bytes(&mut to, &header);
-    for number in [kept, channel.send.written(), channel.receive.held(), keep.done] {
+    let receive = &channel.receive;
+    // What was dropped because it will never make sense is not there.
+    let held = if receive.is_discarded() { receive.held() } else { receive.useful() };
+    for number in [kept, channel.send.written(), held, keep.done] {
         put_varint(&mut to, number);
     }
     match channel.send.ending() {
@@ -212,7 +215,7 @@ fn join(pieces: &BTreeMap<u64, Bytes>, first: u64, end: u64) -> Result<Vec<Bytes
     let mut at = first;
     let mut joined = Vec::new();
     for (&offset, piece) in pieces {
-        let until = offset + piece.len() as u64;
+        let until = offset.saturating_add(piece.len() as u64);
         if until <= at || at >= end {
             continue;
         }
@@ -268,6 +271,9 @@ impl Parts {
         for (id, value) in self.channels {
             let outgoing = self.outgoing.get(&id).unwrap_or(&none);
             let incoming = self.incoming.get(&id).unwrap_or(&none);
+            if id.0 >> 1 == 0 {
+                return Err(malformed(format!("channel {id} cannot be stored")));
+            }
             let opened_here = (id.0 & 1 == 1) == record.is_arbiter;
             let mut channel = Channel::new(id, opened_here, CHANNEL_BASE_BYTES, message_bytes_max);
             read_channel(value, (outgoing, incoming), &mut channel)?;
@@ -296,7 +302,7 @@ fn read_channel(
         }
     };
     let pieces = if matches!(ending, Ending::Reset(_)) { Vec::new() } else { join(outgoing, kept, written)? };
-    channel.send = SendHalf::restored(kept, pieces);
+    channel.send = SendHalf::restored((kept, written), pieces);
     channel.send.restore_ending(ending);
     let ending = match from.u8("ending of the peer")? {
         0 => None,

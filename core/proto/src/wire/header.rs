@@ -28,7 +28,7 @@ pub struct Header {
     pub purpose: Purpose,
     /// May use bulk links, and yields to everything else.
     pub bulk: bool,
-    /// Is stored before it is sent; parsed and refused until stores are built (D1).
+    /// Is stored before it is sent (D1).
     pub stored: bool,
     /// The channel's or the service's name; may be empty for a channel.
     pub name: String,

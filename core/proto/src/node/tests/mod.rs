@@ -15,6 +15,7 @@ mod links;
 mod liveness;
 mod sessions;
 mod stores;
+mod stores_in_trouble;
 mod trust;
 
 use super::*;
@@ -60,6 +61,11 @@ struct World {
     hangups: Vec<(usize, LinkId, Error)>,
     /// What the store of each node has; it stores at once.
     disks: [BTreeMap<Vec<u8>, Vec<u8>>; 2],
+    /// Of a slow one what it was asked waits until [`stores::sync`].
+    is_slow: [bool; 2],
+    asked: [Vec<(u64, Vec<crate::store::Change>)>; 2],
+    /// Links that are black holes.
+    holes: BTreeSet<LinkId>,
 }
 
 fn node(host: u8, seed: u8, change: impl FnOnce(&mut NodeOptions)) -> Node {
@@ -85,6 +91,9 @@ impl World {
             dialled: vec![],
             hangups: vec![],
             disks: Default::default(),
+            is_slow: [false; 2],
+            asked: Default::default(),
+            holes: BTreeSet::new(),
         }
     }
 
@@ -110,6 +119,9 @@ impl World {
         match output {
             Output::Send { link, parts } => {
                 let bytes = parts.concat();
+                if self.holes.contains(&link) {
+                    return;
+                }
                 if !self.full {
                     self.handle(who, Input::Writable { link, bytes: bytes.len() });
                 }
@@ -134,6 +146,9 @@ impl World {
             Output::Event(event) => self.events[who].push(event),
             Output::Wake(at) => assert!(at > self.now),
             Output::CancelDial { .. } => {}
+            Output::Store { operation, changes } if self.is_slow[who] => {
+                self.asked[who].push((operation, changes));
+            }
             Output::Store { operation, changes } => {
                 stores::apply(&mut self.disks[who], changes);
                 self.handle(who, Input::Done { operation });

@@ -16,12 +16,21 @@ pub(super) fn apply(disk: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: Vec<Change>)
     }
 }
 
-fn stored(name: &str) -> ChannelOptions {
+/// A slow disk comes to its end.
+pub(super) fn sync(world: &mut World, who: usize) {
+    world.is_slow[who] = false;
+    for (operation, changes) in std::mem::take(&mut world.asked[who]) {
+        apply(&mut world.disks[who], changes);
+        world.handle(who, Input::Done { operation });
+    }
+}
+
+pub(super) fn stored(name: &str) -> ChannelOptions {
     ChannelOptions { name: name.into(), stored: true, ..ChannelOptions::default() }
 }
 
 /// Both have stores; the first one opened a stored channel and sent one message, which the other one holds.
-fn visited() -> (World, [SessionId; 2], ChannelId) {
+pub(super) fn visited() -> (World, [SessionId; 2], ChannelId) {
     let node = |host, seed| node(host, seed, |options| options.has_store = true);
     let mut world = World::new(node(1, 1), node(2, 2));
     let [a, b] = world.connect();
@@ -33,7 +42,12 @@ fn visited() -> (World, [SessionId; 2], ChannelId) {
 }
 
 /// A new process in the place of one that died without a word, from these records.
-fn restart(world: &mut World, who: usize, seed: u8, disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Restored {
+pub(super) fn restart(
+    world: &mut World,
+    who: usize,
+    seed: u8,
+    disk: &BTreeMap<Vec<u8>, Vec<u8>>,
+) -> Restored {
     let host = world.nodes[who].id().host.0[0];
     world.nodes[who] = node(host, seed, |options| options.has_store = true);
     let records: Vec<Record> = disk.clone().into_iter().collect();
@@ -48,7 +62,7 @@ fn restart(world: &mut World, who: usize, seed: u8, disk: &BTreeMap<Vec<u8>, Vec
     restored
 }
 
-fn loss(world: &World, who: usize) -> Option<Code> {
+pub(super) fn loss(world: &World, who: usize) -> Option<Code> {
     world.session_events(who).iter().find_map(|event| match event {
         SessionEvent::Lost(report) => Some(report.cause.code),
         _ => None,
