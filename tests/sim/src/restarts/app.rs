@@ -229,6 +229,18 @@ impl World {
         }
     }
 
+    /// A reader that stored its session before the writer had it is told that there is none: then nothing was written,
+    /// and they make another one.
+    pub(crate) fn was_never_promised(&mut self, ledger: &Ledger) -> bool {
+        let is_the_readers =
+            self.machines[WRITER].process.as_ref().is_some_and(|writer| writer.lost.is_none());
+        let is_nothing = is_the_readers && ledger.ends.is_empty() && ledger.read == 0;
+        if let Some(process) = self.machines[READER].process.as_mut().filter(|_| is_nothing) {
+            process.lost = None;
+        }
+        is_nothing
+    }
+
     /// How far all are, for a person.
     pub(crate) fn tell(&self, ledger: &Ledger) -> String {
         let end = |who: usize| {

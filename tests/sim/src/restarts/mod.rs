@@ -109,6 +109,9 @@ pub(crate) fn run(scenario: &Scenario, seed: u64, canary: Option<Canary>) -> Res
             .flat_map(|machine| &machine.process)
             .find_map(|process| process.lost.clone());
         if let Some(why) = lost {
+            if world.was_never_promised(&ledger) {
+                continue;
+            }
             return after_loss(scenario, &why, step);
         }
         if step % 3 == 0 {
