@@ -64,6 +64,11 @@ impl World {
         if is_ended {
             return Ok(());
         }
+        // Afterwards it may have been ended by an earlier process, and goes with its handle.
+        if (ledger.ends.len() as u64) < most && self.rng.percent(1) {
+            self.let_go(WRITER, session, channel);
+            return Ok(());
+        }
         let number = ledger.ends.len() as u64;
         if number >= most {
             let ended = self.command(WRITER, |node, now| node.channel_end(now, session, channel));
@@ -141,7 +146,7 @@ impl World {
     }
 
     /// The reader takes what is there, and is done with it sooner or later.
-    pub(crate) fn read(&mut self, ledger: &mut Ledger, is_eager: bool) -> Result<(), String> {
+    pub(crate) fn read(&mut self, ledger: &mut Ledger, most: u64, is_eager: bool) -> Result<(), String> {
         let Some(process) = &self.machines[READER].process else { return Ok(()) };
         let Some(session) = process.reader.session else { return Ok(()) };
         let channel = match process.reader.channel {
@@ -168,7 +173,20 @@ impl World {
         if is_eager || self.rng.percent(10) {
             self.be_done(session, channel, ledger);
         }
+        // Later it could be over, and gone with its handle.
+        if self.machines[READER].has_store && ledger.read + 2 < most && self.rng.percent(1) {
+            self.let_go(READER, session, channel);
+        }
         Ok(())
+    }
+
+    /// Closes the handle of a channel; whoever accepts it next goes on.
+    fn let_go(&mut self, who: usize, session: SessionId, channel: ChannelId) {
+        let _ = self.command(who, |node, now| node.channel_release(now, session, channel));
+        if let Some(process) = &mut self.machines[who].process {
+            let place = if who == WRITER { &mut process.writer.channel } else { &mut process.reader.channel };
+            *place = None;
+        }
     }
 
     fn check(

@@ -118,7 +118,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64, canary: Option<Canary>) -> Res
             let result = world.write(&mut ledger, MESSAGES);
             forgive(scenario, step, result)?;
         }
-        let result = world.read(&mut ledger, is_eager);
+        let result = world.read(&mut ledger, MESSAGES, is_eager);
         forgive(scenario, step, result)?;
         if world.is_read(&ledger, MESSAGES) && step > TROUBLE {
             return if scenario.is_lost.is_some() { Err("nothing was lost".into()) } else { Ok(()) };
