@@ -263,16 +263,24 @@ typedef struct pair {
     clv_session theirs;
 } pair;
 
-static inline pair pair_with(const char *const *settings)
+/* Of these two nodes, of which the client connects to the server. */
+static inline pair pair_between(clv_node client, clv_node server)
 {
     pair made;
 
-    made.server = node_with(settings);
-    made.client = node_with(settings);
+    made.server = server;
+    made.client = client;
     MUST(clv_node_listen(made.server, "127.0.0.1:0", -1, made.address, sizeof made.address));
     MUST(clv_connect(made.client, made.address, SOON_MS, &made.ours));
     MUST(clv_accept(made.server, SOON_MS, &made.theirs));
     return made;
+}
+
+static inline pair pair_with(const char *const *settings)
+{
+    clv_node server = node_with(settings);
+
+    return pair_between(node_with(settings), server);
 }
 
 static inline pair pair_open(void)

@@ -366,14 +366,9 @@ static void a_store_is_wanted_and_belongs_to_one_node(void)
 /* Of two nodes with stores in one process. */
 static pair pair_with_stores(const char *near, const char *far)
 {
-    pair made;
+    clv_node client = node_in(near);
 
-    made.client = node_in(near);
-    made.server = node_in(far);
-    MUST(clv_node_listen(made.server, "127.0.0.1:0", -1, made.address, sizeof made.address));
-    MUST(clv_connect(made.client, made.address, SOON_MS, &made.ours));
-    MUST(clv_accept(made.server, SOON_MS, &made.theirs));
-    return made;
+    return pair_between(client, node_in(far));
 }
 
 static void what_was_taken_is_acknowledged_up_to_an_end(void)

@@ -209,6 +209,23 @@ number! {
 
 /// Channel 0: ordered control (objects, close).
 pub const CONTROL: ChannelId = ChannelId(0);
+
+impl ChannelId {
+    /// The channel that an end opens as so many-th; ids of both ends differ in their last bit (X1).
+    pub fn nth(counter: u64, by_arbiter: bool) -> ChannelId {
+        ChannelId(counter << 1 | u64::from(by_arbiter))
+    }
+
+    /// As so many-th its end opened it; 0 for channel 0.
+    pub fn counter(self) -> u64 {
+        self.0 >> 1
+    }
+
+    /// Whether the arbiter opened it.
+    pub fn is_by_arbiter(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
 /// The first object of a session, which dies last.
 pub const REGISTRATION: ObjectId = ObjectId(0);
 

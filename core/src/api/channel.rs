@@ -134,9 +134,10 @@ impl Channel {
 
     /// As [`Channel::send`], without a copy: the bytes are kept until the peer holds them.
     pub fn send_bytes(&self, data: Bytes, wait: Wait) -> Result<()> {
-        let until = deadline(wait);
+        // An ordinary send does not ask for the time.
+        let until = self.0.is_stored.then(|| deadline(wait));
         self.send_pieces(wait, data.len(), 0, |at| data.slice(at..).into())?;
-        if self.0.is_stored { self.confirm(wait.map(|_| until.since(now()))) } else { Ok(()) }
+        until.map_or(Ok(()), |until| self.confirm(wait.map(|_| until.since(now()))))
     }
 
     /// Waits until everything that was sent here is on the disk; at once when this end does not store the channel.

@@ -24,7 +24,7 @@ pub struct Keep {
     pub redelivered_until: u64,
     /// How far the reader is with the first message that it is not done with, in its own words.
     pub restart_point: Bytes,
-    /// How often it said so, and how often of these is stored.
+    /// How often it said so in this process.
     pub points: u64,
     /// As `points`, of what is stored.
     pub points_stored: u64,
@@ -64,12 +64,8 @@ impl Keep {
             written,
             done_stored: done,
             redelivered_until: held,
-            restart_point: Bytes::new(),
-            points: 0,
-            points_stored: 0,
-            ending_stored: false,
             saved: Saved { written, held, kept, done, record: Vec::new() },
-            ends: VecDeque::new(),
+            ..Keep::default()
         }
     }
 

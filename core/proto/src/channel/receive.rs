@@ -103,6 +103,12 @@ impl ReceiveHalf {
         self.held - self.dropped
     }
 
+    /// Up to where the store has to know of it: what was dropped because it will never make sense is not there, what
+    /// nobody wants counts as there.
+    pub fn to_store(&self) -> u64 {
+        if self.discard { self.held } else { self.useful() }
+    }
+
     /// Whether something came beyond what is missing.
     pub fn has_gap(&self) -> bool {
         !self.early.is_empty()

@@ -472,8 +472,7 @@ impl Node {
     ) -> Result<()> {
         let Some(session) = self.sessions.get_mut(&session) else { return Ok(()) };
         let node = session.peer;
-        let right = proof(self.hash.as_ref(), Claim::Had, &session.secret, exporter, !session.is_arbiter);
-        let proven = given.is_some_and(|given| crate::crypto::equal_in_constant_time(&right, given));
+        let proven = session.proves_gone(self.hash.as_ref(), exporter, given);
         if given.is_some() && !proven {
             return Err(Error::new(Code::BadProof, format!("GONE from {node}: the proof is wrong")));
         }

@@ -311,7 +311,8 @@ impl Node {
         }
         let Some(session) = self.sessions.get(&session_id) else { return };
         if epoch < session.peer_epoch || (epoch == session.peer_epoch && node != session.peer) {
-            return self.fence(id, session_id);
+            let what = format!("revive the session with {}: a later process has it", session.peer);
+            return self.leave(session_id, id, Some(Code::Fenced), Error::new(Code::Fenced, what));
         }
         let other = self.current_session(node).filter(|&current| current != session_id);
         let is_older = epoch == session.peer_epoch && !session.links.is_empty();
@@ -325,35 +326,19 @@ impl Node {
         self.take_over(id, session_id, epoch, table);
     }
 
-    /// A process that was followed by another one wants its end back.
-    fn fence(&mut self, id: LinkId, session: SessionId) {
-        let (Some(session), Some(link)) = (self.sessions.get(&session), self.links.get(&id)) else { return };
-        let proof =
-            proof(self.hash.as_ref(), Claim::Had, &session.secret, &link.info.exporter, session.is_arbiter);
-        let frame = Frame::Gone { sid: session.sid, code: Code::Fenced as u16, proof: Some(proof) };
-        let what = format!("revive the session with {}: a later process has it", session.peer);
-        self.leave_after(id, &frame, Error::new(Code::Fenced, what));
-    }
-
     /// The two ends do not fit together: both are lost.
     fn refuse_revival(&mut self, id: LinkId, session_id: SessionId, why: Error) {
         let Some(session) = self.sessions.get_mut(&session_id) else { return };
-        let (node, sid) = (session.peer, session.sid);
+        let node = session.peer;
         session.lose(why.clone());
         self.dirty.insert(session_id);
         self.note_end(node, session_id);
-        let (Some(session), Some(link)) = (self.sessions.get(&session_id), self.links.get(&id)) else {
-            return;
-        };
-        let proof =
-            proof(self.hash.as_ref(), Claim::Had, &session.secret, &link.info.exporter, session.is_arbiter);
-        let frame = Frame::Gone { sid, code: why.code as u16, proof: Some(proof) };
-        self.leave_after(id, &frame, why);
+        self.leave(session_id, id, Some(why.code), why);
     }
 
     fn take_over(&mut self, id: LinkId, session_id: SessionId, epoch: u64, table: &Table) {
         let Some((node, exporter)) = self.link_facts(id) else { return };
-        let is_mutual = self.links.get(&id).is_some_and(|link| link.revival.said.is_some());
+        let is_mutual = self.links.get(&id).is_some_and(|link| link.revives());
         let (Some(session), Some(peer)) =
             (self.sessions.get_mut(&session_id), self.links.get(&id).and_then(|link| link.peer.clone()))
         else {
@@ -433,8 +418,7 @@ impl Node {
         let Some(session_id) = self.revived_on(id, sid) else { return false };
         let Some((node, exporter)) = self.link_facts(id) else { return true };
         let Some(session) = self.sessions.get_mut(&session_id) else { return true };
-        let right = proof(self.hash.as_ref(), Claim::Had, &session.secret, &exporter, !session.is_arbiter);
-        let is_proven = given.is_some_and(|given| equal_in_constant_time(&right, given));
+        let is_proven = session.proves_gone(self.hash.as_ref(), &exporter, given);
         // Who never heard of it may not be the one that has it.
         let has_it = is_proven || session.peer == node;
         let why = Error::new(code, format!("revive the session with {}: the peer refused it", session.peer));
@@ -445,13 +429,11 @@ impl Node {
                 self.go_on_pairing(id);
                 return true;
             }
-        } else if is_proven && code == Code::Closed && session.was_closed(self.now) {
-            let before = session.peer;
-            self.dirty.insert(session_id);
-            self.note_end(before, session_id);
         } else {
             let before = session.peer;
-            session.lose(why.clone());
+            if !(is_proven && code == Code::Closed && session.was_closed(self.now)) {
+                session.lose(why.clone());
+            }
             self.dirty.insert(session_id);
             self.note_end(before, session_id);
         }
@@ -461,6 +443,9 @@ impl Node {
 
     /// Where a peer was found is written down for the next process.
     pub(super) fn note_ways(&mut self, id: SessionId) {
+        if !self.options.has_store {
+            return;
+        }
         let mut ways: BTreeSet<std::sync::Arc<str>> = BTreeSet::new();
         if let Ok(addresses) = self.session_addresses(id) {
             ways.extend(addresses.into_iter().map(|way| way.address));

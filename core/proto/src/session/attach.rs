@@ -75,6 +75,17 @@ impl Session {
         Err(Error::new(Code::BadProof, what))
     }
 
+    /// Whether the proof of a GONE is the peer's; none is none.
+    pub(crate) fn proves_gone(
+        &self,
+        hash: &dyn KeyedHash,
+        exporter: &[u8; 32],
+        given: Option<&[u8; 32]>,
+    ) -> bool {
+        let right = proof(hash, Claim::Had, &self.secret, exporter, !self.is_arbiter);
+        given.is_some_and(|given| equal_in_constant_time(&right, given))
+    }
+
     /// Compares the peer's table with this end (S9).
     pub(crate) fn check_table(&self, table: &Table) -> Result<()> {
         if self.canary == Some(Canary::IgnoreTable) {

@@ -73,6 +73,20 @@ struct Mark {
     is_ended: bool,
 }
 
+impl Mark {
+    fn of(channel: &Channel, keep: &Keep) -> Mark {
+        Mark {
+            channel: channel.id,
+            written: channel.send.written(),
+            ending: channel.send.ending(),
+            held: channel.receive.held(),
+            done: keep.done,
+            points: keep.points,
+            is_ended: channel.receive.ending().is_some(),
+        }
+    }
+}
+
 impl Keeping {
     /// Where the peer was found, for the next process.
     pub(crate) fn note_ways(&mut self, ways: Vec<Arc<str>>) {
@@ -155,11 +169,7 @@ impl Session {
         let Some(keeping) = self.keeping.as_mut() else { return };
         let Some(channel) = self.streams.get_mut(id) else { return };
         let Some(mut keep) = channel.keep.take() else { return };
-        let held = channel.receive.useful().max(if channel.receive.is_discarded() {
-            channel.receive.held()
-        } else {
-            0
-        });
+        let held = channel.receive.to_store();
         if held > keep.saved.held {
             if !channel.receive.is_discarded() {
                 let key = key(INCOMING, sid, Some(id), Some(keep.saved.held));
@@ -235,9 +245,7 @@ impl Session {
             keep.saved.record.clone_from(&value);
             batch.changes.push(Change::Put { key: key(CHANNEL, sid, Some(id), None), value });
             keeping.saved.insert(id);
-            let (held, done, points) = (channel.receive.held(), keep.done, keep.points);
-            let is_ended = channel.receive.ending().is_some();
-            batch.marks.push(Mark { channel: id, written, ending, held, done, points, is_ended });
+            batch.marks.push(Mark::of(channel, &keep));
         }
         channel.keep = Some(keep);
     }
@@ -305,15 +313,8 @@ impl Session {
         // Whoever waits for an answer about them gets it: there is nothing more to keep.
         for channel in self.streams.kept.iter().filter_map(|id| self.streams.get(*id)) {
             let Some(keep) = &channel.keep else { continue };
-            batch.marks.push(Mark {
-                channel: channel.id,
-                written: channel.send.written(),
-                ending: Ending::Open,
-                held: channel.receive.held(),
-                done: keep.done,
-                points: keep.points,
-                is_ended: channel.receive.ending().is_some(),
-            });
+            // Nothing leaves any more.
+            batch.marks.push(Mark { ending: Ending::Open, ..Mark::of(channel, keep) });
         }
         for kind in [SESSION, CHANNEL, INCOMING, OUTGOING] {
             batch.changes.push(Change::Delete { prefix: key(kind, sid, None, None) });

@@ -89,7 +89,7 @@ impl Session {
             }
         }
         for row in table.rows.iter().filter(|row| self.streams.get(row.channel).is_none()) {
-            let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
+            let (counter, by_arbiter) = (row.channel.counter(), row.channel.is_by_arbiter());
             // Of channels that are not stored a restored end does not know how many it opened.
             let came = row.held >= HEADER_BYTES_MAX as u64 || row.written > 0;
             if by_arbiter == self.is_arbiter && counter > self.streams.opened_here() && came {
@@ -106,11 +106,11 @@ impl Session {
     /// A peer that lies must not make this end open channels.
     fn check_counts(&self, table: &Table) -> Result<()> {
         let is_the_peers =
-            |row: &&TableRow| (row.channel.0 & 1 == 1) != self.is_arbiter && row.channel != CONTROL;
+            |row: &&TableRow| row.channel.is_by_arbiter() != self.is_arbiter && row.channel != CONTROL;
         let unseen = table.rows.iter().filter(is_the_peers);
-        let unseen = unseen.filter(|row| row.channel.0 >> 1 > self.streams.opened_by_peer());
+        let unseen = unseen.filter(|row| row.channel.counter() > self.streams.opened_by_peer());
         let (mut count, mut highest) = (0, 0);
-        unseen.for_each(|row| (count, highest) = (count + 1, row.channel.0 >> 1));
+        unseen.for_each(|row| (count, highest) = (count + 1, row.channel.counter()));
         let knows_too_much = !self.is_unrevived && table.seen > self.streams.opened_here();
         if count > self.streams.mine.channels_max || highest > table.opened || knows_too_much {
             let what = format!("compare stored channels with {}: its table makes no sense", self.peer);
@@ -213,7 +213,7 @@ impl Session {
 
 /// The peer has no row for a stored channel: it is over there, or it never came.
 fn check_absence(channel: &Channel, table: &Table) -> Result<()> {
-    let counter = channel.id.0 >> 1;
+    let counter = channel.id.counter();
     let known = if channel.opened_here { table.seen } else { table.opened };
     if counter <= known {
         if channel.receive.is_final() {
@@ -284,7 +284,7 @@ impl Streams {
         self.channels.insert(CONTROL, Box::new(control));
         self.values.clear();
         let unseen = |row: &&TableRow| {
-            (row.channel.0 & 1 == 1) != self.is_arbiter && row.channel.0 >> 1 > self.opened_by_peer
+            row.channel.is_by_arbiter() != self.is_arbiter && row.channel.counter() > self.opened_by_peer
         };
         let new: Vec<ChannelId> = table.rows.iter().filter(unseen).map(|row| row.channel).collect();
         new.into_iter().for_each(|id| self.insert_unread(id));

@@ -132,10 +132,6 @@ impl Streams {
         channels.map(|(_, channel)| channel.receive.outstanding()).sum()
     }
 
-    fn id_at(counter: u64, by_arbiter: bool) -> ChannelId {
-        ChannelId(counter << 1 | u64::from(by_arbiter))
-    }
-
     // ---- opening and closing ----
 
     /// Opens a channel with this header. `touch` it when what goes with the header is written.
@@ -148,7 +144,7 @@ impl Streams {
         }
         self.opened_here += 1;
         self.open_here += 1;
-        let id = Streams::id_at(self.opened_here, self.is_arbiter);
+        let id = ChannelId::nth(self.opened_here, self.is_arbiter);
         let mut channel = Channel::new(id, true, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
         channel.send.reserve(header.encoded_len() + expected);
         channel.send.write_with(|tail| header.encode(tail));
@@ -163,7 +159,7 @@ impl Streams {
         if self.channels.contains(id) {
             return Ok(Some(id));
         }
-        let (counter, by_arbiter) = (id.0 >> 1, id.0 & 1 == 1);
+        let (counter, by_arbiter) = (id.counter(), id.is_by_arbiter());
         if by_arbiter == self.is_arbiter || counter == 0 {
             let known = counter != 0 && counter <= self.opened_here;
             return if known {
@@ -180,7 +176,7 @@ impl Streams {
         }
         while self.opened_by_peer < counter {
             self.opened_by_peer += 1;
-            let next = Streams::id_at(self.opened_by_peer, by_arbiter);
+            let next = ChannelId::nth(self.opened_by_peer, by_arbiter);
             let channel = Channel::new(next, false, CHANNEL_BASE_BYTES, self.mine.message_bytes_max);
             self.channels.insert(next, Box::new(channel));
             self.unread.insert(next);

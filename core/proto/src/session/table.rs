@@ -37,7 +37,7 @@ impl Streams {
                     format!("compare channel {} at attach: {what}", row.channel),
                 ))
             };
-            let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
+            let (counter, by_arbiter) = (row.channel.counter(), row.channel.is_by_arbiter());
             match self.channels.get(row.channel) {
                 Some(channel) => {
                     if row.held > channel.send.reach() {
@@ -74,7 +74,7 @@ impl Streams {
     /// A channel that is over at the peer must have come whole: its last word is not kept any more.
     fn check_what_is_over(&self, table: &Table) -> Result<()> {
         for channel in self.iter().filter(|channel| !channel.receive.is_final()) {
-            let counter = channel.id.0 >> 1;
+            let counter = channel.id.counter();
             let known = if channel.opened_here { table.seen } else { table.opened };
             let has_row = || table.rows.binary_search_by_key(&channel.id, |row| row.channel).is_ok();
             if counter != 0 && counter <= known && !has_row() {
@@ -84,7 +84,7 @@ impl Streams {
             }
         }
         let unseen = |row: &&TableRow| {
-            let (counter, by_arbiter) = (row.channel.0 >> 1, row.channel.0 & 1 == 1);
+            let (counter, by_arbiter) = (row.channel.counter(), row.channel.is_by_arbiter());
             by_arbiter != self.is_arbiter && counter > self.opened_by_peer
         };
         let never_came = table.opened.saturating_sub(self.opened_by_peer);

@@ -7,6 +7,8 @@
 
 pub(crate) mod record;
 
+use std::collections::BTreeMap;
+
 /// One change in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -29,6 +31,20 @@ pub enum Change {
         /// Highest key.
         last: Vec<u8>,
     },
+}
+
+impl Change {
+    /// What a store does with it, said with a map: what simulated stores do.
+    pub fn apply(self, to: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+        match self {
+            Change::Put { key, value } => drop(to.insert(key, value)),
+            Change::Delete { prefix } => to.retain(|key, _| !key.starts_with(&prefix)),
+            Change::Prune { first, last } => {
+                let keys: Vec<Vec<u8>> = to.range(first..=last).map(|(key, _)| key.clone()).collect();
+                keys.iter().rev().skip(1).for_each(|key| drop(to.remove(key)));
+            }
+        }
+    }
 }
 
 /// A key and its value.

@@ -175,9 +175,7 @@ pub(crate) fn encode_channel(channel: &Channel, keep: &Keep, kept: u64) -> Vec<u
     }
     put_bytes(&mut to, &header);
     let receive = &channel.receive;
-    // What was dropped because it will never make sense is not there.
-    let held = if receive.is_discarded() { receive.held() } else { receive.useful() };
-    for number in [kept, channel.send.written(), held, keep.done] {
+    for number in [kept, channel.send.written(), receive.to_store(), keep.done] {
         put_varint(&mut to, number);
     }
     match channel.send.ending() {
@@ -271,10 +269,10 @@ impl Parts {
         for (id, value) in self.channels {
             let outgoing = self.outgoing.get(&id).unwrap_or(&none);
             let incoming = self.incoming.get(&id).unwrap_or(&none);
-            if id.0 >> 1 == 0 {
+            if id.counter() == 0 {
                 return Err(malformed(format!("channel {id} cannot be stored")));
             }
-            let opened_here = (id.0 & 1 == 1) == record.is_arbiter;
+            let opened_here = id.is_by_arbiter() == record.is_arbiter;
             let mut channel = Channel::new(id, opened_here, CHANNEL_BASE_BYTES, message_bytes_max);
             read_channel(value, (outgoing, incoming), &mut channel)?;
             channels.push(channel);

@@ -55,17 +55,29 @@ fn number(line: &str, word: usize) -> u64 {
     line.split_whitespace().nth(word).unwrap().parse().unwrap()
 }
 
+/// A peer that listens and one that dials, which know each other and run no node yet.
+fn acquainted(listener: &'static str, dialler: &'static str) -> (Peer, Peer) {
+    let (listener, dialler) = (Peer::start(listener), Peer::start(dialler));
+    listener.home.authorize(dialler.home.host_id());
+    dialler.home.authorize(listener.home.host_id());
+    (listener, dialler)
+}
+
+/// Both nodes run; they get a session `s`. Answers where the one listens.
+fn meet(listener: &Peer, dialler: &Peer) -> String {
+    let address = listener.ok("listen n 127.0.0.1:0");
+    dialler.ok(&format!("connect n s clv://{}@{address} 20000", listener.home.host_id()));
+    listener.ok("accept n s 20000");
+    address
+}
+
 impl Run {
     /// Both run, and the reader has the first message.
     fn begin(reader_stores: bool) -> Run {
-        let (reader, writer) = (Peer::start("reader"), Peer::start("writer"));
-        reader.home.authorize(writer.home.host_id());
-        writer.home.authorize(reader.home.host_id());
+        let (reader, writer) = acquainted("reader", "writer");
         open(&reader, "store", reader_stores);
         open(&writer, "store", true);
-        let address = reader.ok("listen n 127.0.0.1:0");
-        writer.ok(&format!("connect n s clv://{}@{address} 20000", reader.home.host_id()));
-        reader.ok("accept n s 20000");
+        let address = meet(&reader, &writer);
         writer.ok("channel s c jobs stored 10000");
         writer.begin(&format!("produce c 0 {MESSAGES} 60000"));
         reader.ok("take s c 20000");
@@ -254,14 +266,10 @@ fn a_backup_of_the_writer_is_restored_under_a_living_reader() {
 /// A long job goes on where the process before was, and the next one begins anew.
 #[test]
 fn a_long_job_is_restarted_from_its_restart_point() {
-    let (reader, writer) = (Peer::start("reader"), Peer::start("writer"));
-    reader.home.authorize(writer.home.host_id());
-    writer.home.authorize(reader.home.host_id());
+    let (reader, writer) = acquainted("reader", "writer");
     open(&reader, "store", true);
     open(&writer, "store", true);
-    let address = reader.ok("listen n 127.0.0.1:0");
-    writer.ok(&format!("connect n s clv://{}@{address} 20000", reader.home.host_id()));
-    reader.ok("accept n s 20000");
+    meet(&reader, &writer);
     writer.ok("channel s c jobs stored 10000");
     writer.ok("send c long 10000");
     writer.ok("send c next 10000");
@@ -291,14 +299,10 @@ fn a_long_job_is_restarted_from_its_restart_point() {
 /// Its peer is away for longer than the TTL when the channel is opened: what was confirmed arrives all the same.
 #[test]
 fn a_channel_that_is_opened_while_the_peer_is_away() {
-    let (reader, writer) = (Peer::start("reader"), Peer::start("writer"));
-    reader.home.authorize(writer.home.host_id());
-    writer.home.authorize(reader.home.host_id());
+    let (reader, writer) = acquainted("reader", "writer");
     open(&reader, "store", false);
     open(&writer, "store", true);
-    let address = reader.ok("listen n 127.0.0.1:0");
-    writer.ok(&format!("connect n s clv://{}@{address} 20000", reader.home.host_id()));
-    reader.ok("accept n s 20000");
+    meet(&reader, &writer);
     reader.signal("STOP");
     writer.see("! s state suspended embalmed");
     writer.ok("channel s c jobs stored 10000");
@@ -311,16 +315,12 @@ fn a_channel_that_is_opened_while_the_peer_is_away() {
 /// What was embalmed outlives the process as bytes, and the next one ends it.
 #[test]
 fn what_was_embalmed_is_discarded_after_the_process_died() {
-    let (holder, owner) = (Peer::start("holder"), Peer::start("owner"));
-    holder.home.authorize(owner.home.host_id());
-    owner.home.authorize(holder.home.host_id());
+    let (holder, owner) = acquainted("holder", "owner");
     open(&holder, "store", true);
     holder.ok("discarded-kind n seat");
     holder.ok("serve n keep keep:seat");
     owner.ok(&format!("open n {OPTIONS} volatile=true"));
-    let address = holder.ok("listen n 127.0.0.1:0");
-    owner.ok(&format!("connect n s clv://{}@{address} 20000", holder.home.host_id()));
-    holder.ok("accept n s 20000");
+    meet(&holder, &owner);
     owner.ok("call s keep Ada 10000");
     holder.ok("channel s c jobs stored 10000");
     owner.signal("STOP");
@@ -384,14 +384,10 @@ fn the_disk_of_the_writer_is_full_for_a_while() {
     let Some(disk) = Disk::new("size=400k") else {
         return skip("the_disk_of_the_writer_is_full_for_a_while", "to mount a small disk needs root");
     };
-    let (reader, writer) = (Peer::start("reader"), Peer::start("writer"));
-    reader.home.authorize(writer.home.host_id());
-    writer.home.authorize(reader.home.host_id());
+    let (reader, writer) = acquainted("reader", "writer");
     reader.ok(&format!("open n {OPTIONS}"));
     writer.ok(&format!("open n {OPTIONS} store_dir={}", disk.0.path().join("store").display()));
-    let address = reader.ok("listen n 127.0.0.1:0");
-    writer.ok(&format!("connect n s clv://{}@{address} 20000", reader.home.host_id()));
-    reader.ok("accept n s 20000");
+    meet(&reader, &writer);
     writer.ok("channel s c jobs stored 10000");
     reader.ok("take s c 20000");
     reader.begin("consume c 1000 60000");

@@ -25,17 +25,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     fn apply(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            match change {
-                Change::Put { key, value } => drop(self.synced.insert(key, value)),
-                Change::Delete { prefix } => self.synced.retain(|key, _| !key.starts_with(&prefix)),
-                Change::Prune { first, last } => {
-                    let keys: Vec<Vec<u8>> =
-                        self.synced.range(first..=last).map(|(key, _)| key.clone()).collect();
-                    keys.iter().rev().skip(1).for_each(|key| drop(self.synced.remove(key)));
-                }
-            }
-        }
+        changes.into_iter().for_each(|change| change.apply(&mut self.synced));
     }
 
     /// Writes one batch; its number.

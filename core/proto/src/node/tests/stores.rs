@@ -4,16 +4,7 @@ use super::*;
 use crate::store::{Change, Record};
 
 pub(super) fn apply(disk: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: Vec<Change>) {
-    for change in changes {
-        match change {
-            Change::Put { key, value } => drop(disk.insert(key, value)),
-            Change::Delete { prefix } => disk.retain(|key, _| !key.starts_with(&prefix)),
-            Change::Prune { first, last } => {
-                let keys: Vec<Vec<u8>> = disk.range(first..=last).map(|(key, _)| key.clone()).collect();
-                keys.iter().rev().skip(1).for_each(|key| drop(disk.remove(key)));
-            }
-        }
-    }
+    changes.into_iter().for_each(|change| change.apply(disk));
 }
 
 /// A slow disk comes to its end.
