@@ -335,6 +335,11 @@ impl Engine {
                 self.alarm.rearm().map_err(|error| system("set the timer", &error))?;
                 continue;
             }
+            if let Some(link) = place.session().and_then(|session| shard.unwatched_link(session)).cloned() {
+                drop(shard);
+                link.arm(self);
+                continue;
+            }
             self.wait(shard, &place, until);
         }
     }

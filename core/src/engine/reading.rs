@@ -22,7 +22,7 @@ impl Driver {
             return;
         }
         self.read_seated(engine, &link, token, reads, is_ended);
-        link.seat.leave_read();
+        link.leave_read(engine);
     }
 
     fn read_seated(&mut self, engine: &Arc<Engine>, link: &Link, token: usize, reads: usize, is_ended: bool) {

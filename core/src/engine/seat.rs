@@ -8,6 +8,7 @@
 //! Not here: what is read (`link`, `reading`), and timers, which never depend on a caller.
 //!
 //! Invariants: at most one thread reads a link; whenever nobody does, the socket is armed or the engine ticks for it;
+//! a thread that waits without a seat (a crowd, or a session with several links) never waits for a tick;
 //! arming looks at the socket again, so what came meanwhile is not missed; a caller never runs code of the program.
 
 use super::bell::Bell;
@@ -126,9 +127,11 @@ impl Seat {
         is_ours
     }
 
-    /// The engine's thread has read what there was.
-    pub(super) fn leave_read(&self) {
-        self.0.lock().is_taken = false;
+    /// The engine's thread has read what there was. Whether the link has to be armed for somebody who came meanwhile.
+    fn leave_read(&self) -> bool {
+        let mut state = self.0.lock();
+        state.is_taken = false;
+        state.is_missed && !state.is_armed
     }
 
     fn leave(&self, now: Instant, is_crowd: bool) -> Leave {
@@ -144,6 +147,14 @@ impl Seat {
             }
             (false, _) => Leave::Arm,
         }
+    }
+
+    /// Somebody goes to wait for the engine: whether the link has to be armed for him. Whoever
+    /// reads it arms it at the end.
+    fn is_unwatched(&self) -> bool {
+        let mut state = self.0.lock();
+        state.is_missed |= state.is_taken && !state.is_armed;
+        !state.is_taken && !state.is_armed
     }
 
     /// Whether the engine looks after an unarmed link once more; if not, and nobody reads, it has to be armed.
@@ -203,7 +214,19 @@ impl Link {
         }
     }
 
-    fn arm(&self, engine: &Engine) {
+    /// The engine's thread has read what there was.
+    pub(super) fn leave_read(&self, engine: &Engine) {
+        if self.seat.leave_read() {
+            self.arm(engine);
+        }
+    }
+
+    /// Whether a thread that is about to wait for the engine has to arm it.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.seat.is_unwatched()
+    }
+
+    pub(super) fn arm(&self, engine: &Engine) {
         self.seat.arm(|reading, writing| self.tell_poll(engine, reading, writing));
     }
 
@@ -369,6 +392,8 @@ mod tests {
         has_edge: bool,
         engine_reads: bool,
         ticks: bool,
+        /// The session has no other link; only then a caller may sit.
+        is_lone: bool,
     }
 
     impl World {
@@ -392,9 +417,14 @@ mod tests {
             let mut world = self.clone();
             world.callers[who] = match self.callers[who] {
                 Caller::Idle { calls_left: 0 } => return,
-                Caller::Idle { calls_left } if world.with_seat(|seat, world| seat.take(world.now)) => {
+                Caller::Idle { calls_left }
+                    if self.is_lone && world.with_seat(|seat, world| seat.take(world.now)) =>
+                {
                     world.with_seat(|seat, world| seat.disarm(|reading, _| world.watch(reading)));
                     Caller::Seated { calls_left: calls_left - 1 }
+                }
+                Caller::Idle { calls_left } if world.with_seat(|seat, _| seat.is_unwatched()) => {
+                    Caller::Arming { calls_left }
                 }
                 Caller::Idle { calls_left } => {
                     Caller::Standing { calls_left: calls_left - 1, since: self.delivered }
@@ -411,7 +441,8 @@ mod tests {
                     Caller::Leaving { calls_left }
                 }
                 Caller::Leaving { calls_left } => {
-                    match world.with_seat(|seat, world| seat.leave(world.now, false)) {
+                    let is_crowd = matches!(self.callers[1 - who], Caller::Standing { .. });
+                    match world.with_seat(|seat, world| seat.leave(world.now, is_crowd)) {
                         Leave::Nothing => Caller::Idle { calls_left },
                         Leave::Arm => Caller::Arming { calls_left },
                         Leave::Tick => {
@@ -437,7 +468,9 @@ mod tests {
             if self.engine_reads {
                 world.delivered += std::mem::take(&mut world.unread);
                 world.engine_reads = false;
-                world.with_seat(|seat, _| seat.leave_read());
+                if world.with_seat(|seat, _| seat.leave_read()) {
+                    world.arm();
+                }
                 next.push(world);
             } else if self.has_edge {
                 world.has_edge = false;
@@ -464,6 +497,9 @@ mod tests {
             self.caller_steps(0, &mut next);
             self.caller_steps(1, &mut next);
             self.engine_steps(&mut next);
+            if self.is_lone {
+                next.push(World { is_lone: false, ..self.clone() });
+            }
             if self.unsent > 0 {
                 let mut world = self.clone();
                 world.unsent -= 1;
@@ -472,6 +508,18 @@ mod tests {
                 next.push(world);
             }
             next
+        }
+
+        /// Somebody waits for what is there, and only the next tick would bring it.
+        fn waits_for_tick(&self) -> bool {
+            let waits = |caller: &Caller| matches!(caller, Caller::Standing { since, .. } if self.delivered <= *since);
+            let acts = |caller: &Caller| {
+                matches!(caller, Caller::Seated { .. } | Caller::Leaving { .. } | Caller::Arming { .. })
+            };
+            self.unread > 0
+                && !(self.has_edge || self.engine_reads)
+                && self.callers.iter().any(waits)
+                && !self.callers.iter().any(acts)
         }
     }
 
@@ -492,12 +540,14 @@ mod tests {
             has_edge: false,
             engine_reads: false,
             ticks: false,
+            is_lone: true,
         };
         let (mut open, mut seen, mut ends) = (vec![first], HashSet::new(), 0);
         while let Some(world) = open.pop() {
             if !seen.insert(world.clone()) {
                 continue;
             }
+            assert!(!world.waits_for_tick(), "{world:?}");
             let next = world.steps();
             if next.is_empty() {
                 ends += 1;

@@ -435,6 +435,11 @@ impl Shard {
         self.links.get(&self.node.lone_link(session)?)
     }
 
+    /// A link of the session that nobody reads and nobody watches.
+    pub(super) fn unwatched_link(&self, session: SessionId) -> Option<&Arc<Link>> {
+        self.node.links_of(session).filter_map(|id| self.links.get(&id)).find(|link| link.is_unwatched())
+    }
+
     /// Nobody can ask for this session any more; ends it in the protocol too, and drops it once that has
     /// forgotten it.
     pub(crate) fn drop_if_unused(&mut self, session: SessionId) {

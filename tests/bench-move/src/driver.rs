@@ -12,9 +12,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const ROUNDS: usize = 5;
-/// What flows before the path breaks, and after it.
+const ROUNDS_SHORT: usize = 9;
+/// What flows before the path breaks, and how long its end is waited for.
 const BEFORE: Duration = Duration::from_millis(700);
 const AFTER: Duration = Duration::from_millis(2500);
+const AFTER_SHORT: Duration = Duration::from_millis(100);
 /// How long bulk runs: first until the windows are as large as they become, then to be measured.
 const GROWING: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(4);
@@ -27,6 +29,22 @@ enum Break {
     Reset,
     LinkDown,
     BlackHole,
+}
+
+impl Break {
+    /// Whether the pause is looked for among those that the scheduler makes: more rounds tell them apart, and less
+    /// time, for the longest pause of seconds is the scheduler's.
+    fn is_short(self) -> bool {
+        matches!(self, Break::Nothing | Break::Reset)
+    }
+
+    fn rounds(self) -> usize {
+        if self.is_short() { ROUNDS_SHORT } else { ROUNDS }
+    }
+
+    fn after(self) -> Duration {
+        if self.is_short() { AFTER_SHORT } else { AFTER }
+    }
 }
 
 /// What is measured: a kind of carrier, and what is wished of it.
@@ -150,7 +168,7 @@ fn stall(variant: Variant, how: Break) -> Result<f64> {
         Break::LinkDown => stage.hosts.set_link(Side::Client, 0, "down"),
         Break::BlackHole => stage.hosts.black_hole(0, true),
     }
-    pause(AFTER);
+    pause(how.after());
     Ok(stage.report()?.0)
 }
 
@@ -190,7 +208,7 @@ fn stalls(report: &mut Report) -> Result<()> {
         (Break::LinkDown, "after link down"),
         (Break::BlackHole, "in a black hole"),
     ] {
-        let seen = rounds(&variants, |variant| stall(variant, how))?;
+        let seen = rounds(&variants, how.rounds(), |variant| stall(variant, how))?;
         let medians: Vec<f64> = seen.iter().map(|seen| median(seen)).collect();
         if how == Break::Nothing {
             calm.copy_from_slice(&medians);
@@ -221,7 +239,7 @@ fn most(variant: Variant, how: Break) -> Option<f64> {
 fn shares(report: &mut Report) -> Result<()> {
     for (rates, must) in [([100, 100], 90.0), ([100, 20], 85.0)] {
         let variants = [BULK, MPTCP];
-        let seen = rounds(&variants, |variant| share(variant, rates))?;
+        let seen = rounds(&variants, ROUNDS, |variant| share(variant, rates))?;
         let lines = variants.iter().zip(&seen).map(|(variant, seen)| Line {
             name: variant.name,
             seen: seen.clone(),
@@ -250,9 +268,13 @@ fn again(mut measure: impl FnMut() -> Result<f64>) -> Result<f64> {
 }
 
 /// Figures of each variant, one of each round.
-fn rounds(variants: &[Variant], mut measure: impl FnMut(Variant) -> Result<f64>) -> Result<Vec<Vec<f64>>> {
+fn rounds(
+    variants: &[Variant],
+    count: usize,
+    mut measure: impl FnMut(Variant) -> Result<f64>,
+) -> Result<Vec<Vec<f64>>> {
     let mut seen = vec![Vec::new(); variants.len()];
-    for _ in 0..ROUNDS {
+    for _ in 0..count {
         for (variant, seen) in variants.iter().zip(&mut seen) {
             seen.push(again(|| measure(*variant))?);
         }

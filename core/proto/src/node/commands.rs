@@ -131,6 +131,11 @@ impl Node {
         links.keys().next().filter(|_| links.len() == 1)
     }
 
+    /// The links of a session that are attached.
+    pub fn links_of(&self, session: SessionId) -> impl Iterator<Item = LinkId> {
+        self.sessions.get(&session).into_iter().flat_map(|session| session.links.keys())
+    }
+
     /// Where this node can be reached, from now on: each peer is told, of local addresses only those on this machine.
     ///
     /// # Errors
