@@ -24,7 +24,7 @@ pub use api::{
     ListenOptions, LogLevel, Node, NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered,
     Wait,
 };
-pub use engine::process_mark;
+pub use engine::{process_mark, set_interrupt_check};
 
 pub use clerver_proto::error::{Class, Code, Error, Result};
 pub use clerver_proto::id::{ChannelId, HostId, NodeId, ObjectId, SessionId, Sid};

@@ -26,6 +26,7 @@ mod driver;
 mod event;
 mod event_loop;
 mod handshake;
+mod interrupt;
 mod keeping;
 mod ledger;
 mod link;
@@ -54,6 +55,7 @@ pub(crate) use closing::Leftover;
 pub(crate) use descriptor::in_forked_child;
 pub use descriptor::process_mark;
 pub use event::{LogLevel, NodeEvent, SessionEvent};
+pub use interrupt::set_interrupt_check;
 pub use local_pair::DescriptorKind;
 pub(crate) use network::own_address;
 pub(crate) use object::KindCallbacks;
@@ -315,13 +317,15 @@ impl Engine {
                 continue;
             }
             let place = place();
+            let next_look = interrupt::next_look(now, until);
             if let Some((link, wanted, bell)) = self.take_seat(&mut shard, &place, now) {
                 drop(shard);
                 self.carry_out_own(batch, now);
-                match self.sit(&link, wanted, &bell, until, now, &mut attempt) {
+                match self.sit(&link, wanted, &bell, next_look, now, &mut attempt) {
                     Sat::Answer(result) => return result,
-                    Sat::Left => continue,
+                    Sat::Left => interrupt::look(next_look, until)?,
                 }
+                continue;
             }
             if !batch.is_empty() {
                 drop(shard);
@@ -340,7 +344,8 @@ impl Engine {
                 link.arm(self);
                 continue;
             }
-            self.wait(shard, &place, until);
+            self.wait(shard, &place, next_look);
+            interrupt::look(next_look, until)?;
         }
     }
 
