@@ -9,6 +9,7 @@ use clerver_proto::node::Outcome;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Default)]
 struct Progress {
@@ -79,6 +80,21 @@ impl Call {
         progress.has_empty = false;
         progress.next = next;
         Ok(progress.next.is_some().then(Bytes::new))
+    }
+
+    /// As [`Call::receive`], and never blocks.
+    ///
+    /// Errors: `AGAIN` nothing is there yet; otherwise as [`Call::receive`].
+    pub fn try_receive(&self) -> Result<Option<Bytes>> {
+        self.receive(Some(Duration::ZERO)).map_err(|error| {
+            // The call's own deadline is told by the same code.
+            let is_over = error.code != Code::Timeout || self.0.progress.lock().failure.is_some();
+            if is_over {
+                error
+            } else {
+                Error::new(Code::Again, format!("{}: nothing there yet", error.message))
+            }
+        })
     }
 
     fn take(&self, wait: Wait) -> Result<Option<Bytes>> {

@@ -1,0 +1,197 @@
+"""`clerver.aio`: the same with coroutines, on asyncio and on uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import uvloop
+
+import clerver
+from clerver import aio, events
+from conftest import SOON, Relay
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
+
+
+class Pair:
+    def __init__(self, server: aio.Node, client: aio.Node, relay: Relay, ours: aio.Session, theirs: aio.Session) -> None:
+        self.server, self.client, self.relay, self.ours, self.theirs = server, client, relay, ours, theirs
+
+    async def channel(self, **options: bool) -> tuple[aio.Channel, aio.Channel]:
+        return await self.ours.open_channel("test", **options), await self.theirs.accept_channel(SOON)
+
+
+@pytest_asyncio.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    options: dict[str, object] = {"home": tmp_path, "beat_ms": 100, "ttl_ms": 5000, "announce": False}
+    async with aio.Node(**options) as server, aio.Node(**options) as client:
+        relay = Relay(server.listen("127.0.0.1:0"))
+        ours = await client.connect(relay.address, SOON)
+        yield Pair(server, client, relay, ours, await server.accept(SOON))
+        relay.close()
+
+
+async def test_channels_of_messages_and_bytes(pair: Pair) -> None:
+    ours, theirs = await pair.channel()
+    async with ours:
+        for message in (b"one", b"", bytes(100_000)):
+            await ours.send(message)
+    assert [message async for message in theirs] == [b"one", b"", bytes(100_000)]
+
+
+async def test_a_slow_reader_makes_the_sender_wait_and_a_cut_loses_nothing(pair: Pair) -> None:
+    ours, theirs = await pair.channel(bytes=True)
+    data = os.urandom(8_000_000)
+
+    async def write() -> None:
+        async with ours:
+            await ours.send(data)
+
+    writer = asyncio.create_task(write())
+    received = await theirs.recv(SOON)
+    pair.relay.cut()
+    assert not writer.done()
+    async for some in theirs:
+        received += some
+    await writer
+    assert received == data
+
+
+async def test_a_cancelled_recv_loses_no_message(pair: Pair) -> None:
+    ours, theirs = await pair.channel()
+    for round in range(50):
+        reader = asyncio.create_task(theirs.recv())
+        await asyncio.sleep(0)
+        await ours.send(b"%d" % round)
+        if round % 2:
+            await asyncio.sleep(0.002)
+        reader.cancel()
+        try:
+            message = await reader
+        except asyncio.CancelledError:
+            message = await theirs.recv(SOON)
+        assert message == b"%d" % round
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await theirs.recv()
+    with pytest.raises(clerver.Timeout):
+        await theirs.recv(0.01)
+
+
+async def test_services_are_coroutines_functions_and_generators(pair: Pair) -> None:
+    main = threading.get_ident()
+
+    @pair.server.service()
+    async def shout(call: clerver.CallContext) -> bytes:
+        await asyncio.sleep(0)
+        assert threading.get_ident() == main
+        return call.request.upper()
+
+    @pair.server.service()
+    def plain(call: clerver.CallContext) -> str:
+        return str(threading.get_ident() != main)
+
+    @pair.server.service()
+    def parts(call: clerver.CallContext) -> object:
+        yield from (b"1", b"2")
+
+    @pair.server.service()
+    async def bad(call: clerver.CallContext) -> bytes:
+        raise ValueError("not this")
+
+    assert await pair.ours.call("shout", b"x", SOON) == b"X"
+    assert await pair.ours.call("plain") == b"True"
+    call = await pair.ours.start("parts")
+    assert [part async for part in call] == [b"1", b"2"] and call.outcome == "reply"
+    with pytest.raises(clerver.CallFailed, match="ValueError: not this"):
+        await pair.ours.call("bad")
+    with pytest.raises(clerver.NoService):
+        await pair.ours.call("nobody")
+    assert await asyncio.gather(*(pair.ours.call("shout", b"a%d" % n) for n in range(100))) == [
+        b"A%d" % n for n in range(100)
+    ]
+
+
+async def test_a_cancelled_call_cancels_its_handler(pair: Pair) -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    @pair.server.service()
+    async def patience(call: clerver.CallContext) -> None:
+        began.set()
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    call = asyncio.create_task(pair.ours.call("patience"))
+    await asyncio.wait_for(began.wait(), SOON)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.wait_for(cancelled.wait(), SOON)
+    with pytest.raises(clerver.Timeout):
+        await pair.ours.call("patience", timeout=0.05)
+
+
+async def test_events_states_and_objects(pair: Pair) -> None:
+    destroyed: asyncio.Queue[object] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    pair.server.register_kind("thing", destroy=lambda kept: loop.call_soon_threadsafe(destroyed.put_nowait, kept))
+    number = pair.theirs.attach("thing", "payload")
+    async for event in pair.ours.events():
+        if isinstance(event, events.ObjectAttached):
+            assert event.object == number
+            break
+    pair.relay.cut()
+    async for event in pair.ours.events():
+        if isinstance(event, events.LinkAttached) and event.name != "a1":
+            break
+    assert await pair.ours.wait_state("live", timeout=SOON) == "live"
+    await pair.ours.close()
+    assert await asyncio.wait_for(destroyed.get(), SOON) == "payload"
+    assert await pair.theirs.wait_state("closed", timeout=SOON) == "closed"
+    assert [type(event).__name__ async for event in pair.theirs.events()][-1] == "Closed"
+    with pytest.raises(clerver.ClerverError):
+        await pair.theirs.accept_channel(SOON)
+    assert isinstance(await pair.server.next_event(SOON), events.Accepted)
+
+
+async def test_heartbeats_go_on_while_the_loop_is_busy(tmp_path: Path) -> None:
+    options: dict[str, object] = {"home": tmp_path, "beat_ms": 50, "ttl_ms": 300, "announce": False}
+    async with aio.Node(**options) as server, aio.Node(**options) as client:
+        session = await client.connect(server.listen("127.0.0.1:0"), SOON)
+        threading.Event().wait(1.0)
+        assert session.state == "live"
+
+
+async def test_no_thread_waits_for_a_coroutine(pair: Pair) -> None:
+    ours, theirs = await pair.channel()
+    before = threading.active_count()
+    waiting = [asyncio.create_task(theirs.recv()) for _ in range(200)]
+    await asyncio.sleep(0.05)
+    assert threading.active_count() == before
+    for at in range(200):
+        await ours.send(b"%d" % at)
+    assert sorted(map(int, await asyncio.gather(*waiting))) == list(range(200))
+
+
+async def test_a_closed_node_wakes_everybody(pair: Pair) -> None:
+    _, theirs = await pair.channel()
+    waits = [theirs.recv(), pair.server.accept(), pair.theirs.accept_channel(), pair.server.next_event()]
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.sleep(0)
+    await pair.server.close()
+    for ended in await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SOON):
+        assert isinstance(ended, (clerver.ClerverError, events.Accepted)), ended
+    with pytest.raises(RuntimeError, match="not open"):
+        await aio.Node().connect("127.0.0.1:1")
