@@ -37,6 +37,11 @@ missing() {
         # The tests of what `make install` installs: a consumer built by CMake, and the manual page.
         have cmake || echo "apt cmake"
         have groff || echo "apt groff-base"
+        # The Python package, and the OpenSSL that is built into it.
+        if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "apt python3-venv"
+        fi
+        perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null || echo "apt perl"
         # The examples that the tests compile.
         have g++ || echo "apt g++"
         [ -e /usr/include/uv.h ] || { have pkg-config && pkg-config --exists libuv; } || echo "apt libuv1-dev"

@@ -3,11 +3,15 @@
 # What it reads of its parts:
 #   cargo test      lines `test result: .. N passed; N failed; N ignored; ..`
 #   clerver-sim     the last line that holds `N passed, N failed` or `N passed, N failed, N skipped`
+#   pytest          the last line that holds `N passed`, `N failed`, `N errors` and `N skipped`, as far as there are any
 #   a skipped test  one line `name: why` that the test appends to the file named by SKIPPED_TESTS_FILE
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 tests/tools/setup.sh lint
+
+# Other tools for the packages, for the test of this script.
+python=${CLERVER_PYTHON_TOOL:-tests/tools/python.sh}
 
 passed=0
 failed=0
@@ -55,6 +59,15 @@ cargo_tests() {
         awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
 }
 
+pytest_tests() {
+    local line
+    run "$@"
+    line=$(grep -oE '^(=+ )?([0-9]+ [a-z]+,? )+in [0-9.]+s' "$log" | tail -n 1) || true
+    if [ -z "$line" ]; then status=1; fi
+    number() { printf '%s' "$line" | grep -oE "[0-9]+ ($1)" | grep -oE '^[0-9]+' || echo 0; }
+    count "$(number passed)" $(($(number failed) + $(number 'errors?'))) "$(number skipped)"
+}
+
 simulator() {
     local title=$1 line
     shift
@@ -74,6 +87,10 @@ whole "format" cargo fmt --all --check
 whole "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 # Not of the workspace, for it is run with another toolchain; that it builds is checked with this one.
 whole "fuzzer builds" cargo check --manifest-path tests/fuzz/Cargo.toml --all-targets --locked
+whole "Python package" "$python" install
+CLERVER_TEST_PYTHON=$("$python" interpreter)
+export CLERVER_TEST_PYTHON
+pytest_tests "tests in Python" "$python" test
 # The simulator apart: its canaries must not be compiled into what the other tests run.
 cargo_tests "tests" cargo test --workspace --exclude clerver-sim --locked --no-fail-fast
 cargo_tests "tests of the simulator" cargo test -p clerver-sim --locked --no-fail-fast

@@ -43,13 +43,14 @@ pub(crate) fn check<T>(py: Python<'_>, result: clerver::Result<T>) -> PyResult<T
     result.map_err(|error| raise(py, &error))
 }
 
-/// What the peer is told of an exception in a callback: its type and text. Codes that say that the call was not run stay.
+/// What the peer is told of an exception in a callback: its type and text, of a `CallFailed` the text alone. Codes that
+/// say that the call was not run stay.
 pub(crate) fn of_exception(py: Python<'_>, exception: &PyErr) -> Error {
     let value = exception.value(py);
     let name = value.get_type().qualname().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
     let text = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
     let code = value.getattr("code").and_then(|code| code.extract::<String>()).ok();
-    let kept = [Code::NotRun, Code::Busy, Code::Denied];
+    let kept = [Code::CallFailed, Code::NotRun, Code::Busy, Code::Denied];
     match kept.into_iter().find(|kept| code.as_deref() == Some(kept.name())) {
         Some(code) => Error::new(code, text),
         None if text.is_empty() => Error::new(Code::CallFailed, name),

@@ -49,8 +49,9 @@ fn timed_out(what: &str, wait: Wait) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::in_forked_child;
+    use crate::engine::{in_forked_child, set_interrupt_check};
     use crate::options::Options;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
     fn open(home: &std::path::Path) -> Node {
@@ -104,5 +105,42 @@ mod tests {
             assert_eq!(ours.call(service, b"", soon).unwrap(), vec![1]);
         }
         assert_eq!(ours.info().unwrap().links_total, 1);
+    }
+
+    static IS_SIGNALLED: AtomicBool = AtomicBool::new(false);
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+    fn check() -> bool {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        IS_SIGNALLED.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_wait_of_a_thread_that_has_a_check_ends_with_interrupted_and_loses_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let soon = Some(Duration::from_secs(20));
+        let (server, client) = (open(home.path()), open(home.path()));
+        let address = server.listen("127.0.0.1:0").unwrap().to_string();
+        let ours = client.connect(&address, soon).unwrap();
+        let theirs = server.accept(soon).unwrap();
+        let channel = ours.open("x").unwrap();
+        channel.send(b"first", soon).unwrap();
+        let other = theirs.accept_channel(soon).unwrap();
+        assert_eq!(other.receive(soon).unwrap(), "first");
+
+        set_interrupt_check(Some(check));
+        // A reader in the link's seat, a caller of a service that does not answer, one who waits for a peer.
+        let code = |error: Error| error.code;
+        let short = Some(Duration::from_millis(120));
+        assert_eq!(other.receive(short).map_err(code), Err(Code::Timeout));
+        assert!(ASKED.load(Ordering::Relaxed) > 0);
+        IS_SIGNALLED.store(true, Ordering::Relaxed);
+        assert_eq!(other.receive(None).map_err(code), Err(Code::Interrupted));
+        assert_eq!(server.accept(None).map_err(code).err(), Some(Code::Interrupted));
+        assert_eq!(client.connect("127.0.0.1:1", None).map_err(code).err(), Some(Code::Interrupted));
+        set_interrupt_check(None);
+
+        channel.send(b"second", soon).unwrap();
+        assert_eq!(other.receive(soon).unwrap(), "second");
     }
 }

@@ -10,8 +10,9 @@
 use super::alarm::{Alarm, NodeNumber};
 use super::command::Command;
 use super::driver::Driver;
+use super::inline::Inline;
 use super::workers::Workers;
-use super::{Engine, Inline, clock, descriptor, panic_text, system};
+use super::{Engine, clock, descriptor, panic_text, system};
 use crate::options::Settings;
 use clerver_proto::error::{Code, Error, Result};
 use mio::{Poll, Registry, Waker};

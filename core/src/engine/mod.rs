@@ -26,6 +26,7 @@ mod driver;
 mod event;
 mod event_loop;
 mod handshake;
+mod inline;
 mod interrupt;
 mod keeping;
 mod ledger;
@@ -55,6 +56,7 @@ pub(crate) use closing::Leftover;
 pub(crate) use descriptor::in_forked_child;
 pub use descriptor::process_mark;
 pub use event::{LogLevel, NodeEvent, SessionEvent};
+pub(crate) use inline::is_inline;
 pub use interrupt::set_interrupt_check;
 pub use local_pair::DescriptorKind;
 pub(crate) use network::own_address;
@@ -82,7 +84,6 @@ use parking_lot::{Mutex, MutexGuard};
 use seat::Sat;
 use smallvec::SmallVec;
 use std::any::Any;
-use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -95,31 +96,6 @@ const ROUNDS_MAX: usize = 4;
 const GATHERED_BYTES_MAX: usize = 4 * 1024;
 /// A blocked call that cannot drive, because another thread does, looks again after this time.
 const OTHER_DRIVES: Duration = Duration::from_millis(10);
-
-thread_local! {
-    static IS_INLINE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Says, until it is dropped, that this thread must not wait.
-struct Inline(bool);
-
-impl Inline {
-    fn enter() -> Inline {
-        Inline(IS_INLINE.replace(true))
-    }
-}
-
-impl Drop for Inline {
-    fn drop(&mut self) {
-        IS_INLINE.set(self.0);
-    }
-}
-
-/// Whether this thread must not wait: it drives sockets, or runs a handler in the place of the thread that
-/// does.
-pub(crate) fn is_inline() -> bool {
-    IS_INLINE.get()
-}
 
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -339,18 +315,18 @@ impl Engine {
                 self.alarm.rearm().map_err(|error| system("set the timer", &error))?;
                 continue;
             }
-            if let Some(link) = place.session().and_then(|session| shard.unwatched_link(session)).cloned() {
-                drop(shard);
-                link.arm(self);
-                continue;
-            }
             self.wait(shard, &place, next_look);
             interrupt::look(next_look, until)?;
         }
     }
 
-    /// Sleeps until the bell rings or `until`; without a thread of ours, drives the sockets meanwhile.
+    /// Sleeps until the bell rings or `until`; without a thread of ours, drives the sockets meanwhile. Where nobody
+    /// watches for what it waits for, it changes that instead.
     fn wait(self: &Arc<Self>, mut shard: MutexGuard<'_, Shard>, place: &Place, until: Instant) {
+        if let Some(link) = place.session().and_then(|session| shard.unwatched_link(session)).cloned() {
+            drop(shard);
+            return link.arm(self);
+        }
         let left = until.since(clock::now()).min(Duration::from_secs(3600));
         if self.settings.caller_driven
             && let Some(mut driver) = self.event_loop.driver.try_lock()

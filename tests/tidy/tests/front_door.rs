@@ -1,9 +1,10 @@
-//! The sum that `make test` prints, with a stand-in for cargo: each failure must show in the last line.
+//! The sum that `make test` prints, with stand-ins for cargo and the tools of the packages: each failure must show in the
+//! last line.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A directory with a `cargo` that answers as the script says; `$*` holds its arguments.
+/// A directory with a `cargo` and a `package` tool that answer as the script says; `$*` holds their arguments.
 fn stand_in(name: &str, script: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&dir).expect("a directory for the stand-in");
@@ -12,10 +13,14 @@ fn stand_in(name: &str, script: &str) -> PathBuf {
          test*) echo 'test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out';;\n\
          run*) echo 'sim: 10 passed, 0 failed, 0 skipped';;\nesac\n"
     );
-    let cargo = dir.join("cargo");
-    std::fs::write(&cargo, body).expect("the stand-in");
-    let made = Command::new("chmod").arg("+x").arg(&cargo).status().expect("chmod");
-    assert!(made.success());
+    let package =
+        format!("#!/bin/sh\n{script}\ncase \"$*\" in test) echo '4 passed, 1 skipped in 0.10s';; esac\n");
+    for (tool, body) in [("cargo", body), ("package", package)] {
+        let tool = dir.join(tool);
+        std::fs::write(&tool, body).expect("the stand-in");
+        let made = Command::new("chmod").arg("+x").arg(&tool).status().expect("chmod");
+        assert!(made.success());
+    }
     dir
 }
 
@@ -24,43 +29,52 @@ fn run(name: &str, script: &str) -> (bool, String) {
     let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
     let test =
         Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("run it by cargo")).join("../tools/test.sh");
-    let Output { status, stdout, .. } =
-        Command::new(test).env("PATH", path).env("CLERVER_NO_INSTALL", "1").output().expect("test.sh runs");
+    let mut test = Command::new(test);
+    test.env("PATH", path).env("CLERVER_NO_INSTALL", "1").env("CLERVER_PYTHON_TOOL", dir.join("package"));
+    let Output { status, stdout, .. } = test.output().expect("test.sh runs");
     let last = String::from_utf8_lossy(&stdout).lines().last().unwrap_or_default().to_string();
     (status.success(), last)
 }
 
 // Parts: format, clippy and the fuzzer's build 1 each,
-// two test runs 3 each and 1 ignored each, three simulator runs 10 each.
+// the Python package 1 and its tests 4 with 1 skipped, two test runs 3 each and 1 ignored each, three simulator runs 10
+// each.
 #[test]
 fn all_parts_are_summed() {
-    assert_eq!(run("good", ""), (true, "39 passed, 0 failed, 2 skipped".into()));
+    assert_eq!(run("good", ""), (true, "44 passed, 0 failed, 3 skipped".into()));
 }
 
 #[test]
 fn every_failure_shows() {
     let cases = [
-        ("format", "case \"$*\" in fmt*) exit 1;; esac", "38 passed, 1 failed, 2 skipped"),
+        ("format", "case \"$*\" in fmt*) exit 1;; esac", "43 passed, 1 failed, 3 skipped"),
         (
             "no-build",
             "case \"$*\" in *--workspace*--exclude*) exit 101;; esac",
-            "36 passed, 1 failed, 1 skipped",
+            "41 passed, 1 failed, 2 skipped",
         ),
         (
             "tests",
             "case \"$*\" in *--exclude*) echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured'; exit 101;; esac",
-            "37 passed, 2 failed, 1 skipped",
+            "42 passed, 2 failed, 2 skipped",
         ),
-        ("silent-sim", "case \"$*\" in *--canaries*) exit 0;; esac", "29 passed, 1 failed, 2 skipped"),
+        (
+            "pytest",
+            "case \"$*\" in test) echo '1 failed, 2 passed, 1 error in 2.00s'; exit 1;; esac",
+            "42 passed, 2 failed, 2 skipped",
+        ),
+        ("no-package", "case \"$*\" in install) exit 1;; esac", "43 passed, 1 failed, 3 skipped"),
+        ("silent-pytest", "case \"$*\" in test) exit 0;; esac", "40 passed, 1 failed, 2 skipped"),
+        ("silent-sim", "case \"$*\" in *--canaries*) exit 0;; esac", "34 passed, 1 failed, 3 skipped"),
         (
             "seed",
             "case \"$*\" in *--seeds*) echo 'progress 5 passed, 0 failed'; echo '1998 passed, 2 failed'; exit 1;; esac",
-            "2027 passed, 2 failed, 2 skipped",
+            "2032 passed, 2 failed, 3 skipped",
         ),
         (
             "lying-sim",
             "case \"$*\" in *--scenarios*) echo '9 passed, 0 failed, 0 skipped'; exit 1;; esac",
-            "38 passed, 1 failed, 2 skipped",
+            "43 passed, 1 failed, 3 skipped",
         ),
     ];
     for (name, script, last) in cases {
@@ -71,5 +85,5 @@ fn every_failure_shows() {
 #[test]
 fn a_skipped_test_is_not_a_passed_one() {
     let script = "case \"$*\" in *--exclude*) echo 'hosts: needs root' >>\"$SKIPPED_TESTS_FILE\";; esac";
-    assert_eq!(run("skips", script), (true, "38 passed, 0 failed, 3 skipped".into()));
+    assert_eq!(run("skips", script), (true, "43 passed, 0 failed, 4 skipped".into()));
 }

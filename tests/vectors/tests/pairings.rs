@@ -16,6 +16,22 @@ fn rust() -> Runner {
     Runner { name: "Rust", command: vec![env!("CARGO_BIN_EXE_clerver-vectors-runner").into()] }
 }
 
+/// Those of the languages whose packages `make test` installs: it names the interpreters that have them.
+fn installed(name: &'static str, variable: &str, program: &str) -> Option<Runner> {
+    let Some(interpreter) = std::env::var_os(variable) else {
+        clerver_programs::skip(
+            &format!("vectors with {name}"),
+            &format!("{variable} is not set, as `make test` does"),
+        );
+        return None;
+    };
+    Some(Runner { name, command: vec![interpreter.into(), cases::directory().join(program)] })
+}
+
+fn python() -> Option<Runner> {
+    installed("Python", "CLERVER_TEST_PYTHON", "python/runner.py")
+}
+
 /// Cases that are played at the same time: most of them wait for the network or a TTL.
 const LANES: usize = 3;
 
@@ -63,6 +79,29 @@ fn c_to_rust() {
 #[test]
 fn c_to_c() {
     play_all(&C, &C);
+}
+
+#[test]
+fn python_to_python() {
+    if let Some(python) = python() {
+        play_all(&python, &python);
+    }
+}
+
+#[test]
+fn python_to_rust_and_back() {
+    if let Some(python) = python() {
+        play_all(&python, &rust());
+        play_all(&rust(), &python);
+    }
+}
+
+#[test]
+fn python_to_c_and_back() {
+    if let Some(python) = python() {
+        play_all(&python, &C);
+        play_all(&C, &python);
+    }
 }
 
 /// The first column of the tables of the README.

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The Python package in an environment of its own, as `pip install ./bindings/python` makes it, with what its tests need
+# from their lock file. python.sh install | test [PYTEST ARGUMENT ..] | interpreter
+set -euo pipefail
+
+cd "$(dirname "$0")/../.."
+home=$PWD/${CARGO_TARGET_DIR:-target}/python
+case "${CARGO_TARGET_DIR:-}" in /*) home=$CARGO_TARGET_DIR/python ;; esac
+
+case "${1:-}" in
+    install)
+        [ -x "$home/bin/python" ] || python3 -m venv "$home"
+        "$home/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
+            -r bindings/python/tests/requirements.txt
+        "$home/bin/pip" install --quiet --disable-pip-version-check ./bindings/python
+        ;;
+    test)
+        shift
+        cd bindings/python
+        exec "$home/bin/python" -m pytest -q "$@"
+        ;;
+    interpreter) echo "$home/bin/python" ;;
+    *)
+        sed -n '2,3s/^# //p' "$0" >&2
+        exit 2
+        ;;
+esac
