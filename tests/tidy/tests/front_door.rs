@@ -1,5 +1,5 @@
-//! The sum that `make test` prints, with stand-ins for cargo and the tools of the packages: each failure must show in the
-//! last line.
+//! The sum that `make test` prints, with stand-ins for cargo and the tools of the packages: each failure must show in
+//! the last line.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
