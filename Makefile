@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup install uninstall demo test bench bench-scale bench-move sim fuzz tsan lint header abi
+.PHONY: help setup install uninstall demo test bench bench-scale bench-move bench-bindings sim fuzz tsan lint header abi
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -31,6 +31,9 @@ bench-scale: ## many sessions, storms, slow paths, 10 min; SESSIONS=n ONLY=F5,F1
 
 bench-move: ## how long a session stands still when its path breaks, beside kernel MPTCP, 7 min; needs root
 	@tests/tools/bench-move.sh
+
+bench-bindings: ## what a call and a stream cost from Python and Node beside C, 1 min; ROUNDS=n
+	@tests/tools/bench-bindings.sh
 
 sim: ## simulator: SEEDS=n many seeds (FROM=first), SEED=n one seed with a trace
 	@tests/tools/setup.sh

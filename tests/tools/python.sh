@@ -12,7 +12,9 @@ case "${1:-}" in
         [ -x "$home/bin/python" ] || python3 -m venv "$home"
         "$home/bin/pip" install --quiet --disable-pip-version-check --require-hashes \
             -r bindings/python/tests/requirements.txt
-        "$home/bin/pip" install --quiet --disable-pip-version-check ./bindings/python
+        rm -rf "$home/wheels"
+        "$home/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$home/wheels" ./bindings/python
+        "$home/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$home"/wheels/*.whl
         ;;
     test)
         shift

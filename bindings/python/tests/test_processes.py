@@ -169,3 +169,7 @@ def test_the_extension_brings_its_own_openssl() -> None:
     assert file is not None
     linked = subprocess.run(["ldd", file], capture_output=True, text=True, check=True).stdout
     assert "libssl" not in linked and "libcrypto" not in linked
+    [wheel] = Path(sys.prefix, "wheels").glob("clerver-*.whl")
+    command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "is consistent with" in told and '"manylinux_2_' in told, told
