@@ -7,6 +7,7 @@
  * that begins with `ERR_`.
  */
 /// <reference types="node" />
+import * as http from 'node:http'
 import { Duplex, DuplexOptions } from 'node:stream'
 
 /** Version of the library, such as `0.1.0`. */
@@ -533,7 +534,7 @@ export class Session {
    * be opened. Made to be given to others as their way to connect: `http.request({ createConnection:
    * session.createConnection })`, an `http.Agent`, or `new pg.Client({ stream: () => session.createConnection() })`. It is bound.
    */
-  createConnection(options?: { channel?: string; signal?: AbortSignal; [other: string]: unknown }, callback?: () => void): ChannelDuplex
+  createConnection(options?: { channel?: string | undefined; signal?: AbortSignal | undefined } | http.ClientRequestArgs, callback?: () => void): ChannelDuplex
   createConnection(callback: () => void): ChannelDuplex
 
   /**
