@@ -531,11 +531,11 @@ export class Session {
   channels(options?: WaitOptions): AsyncGenerator<Channel, void, undefined>
   /**
    * A stream over a new channel of bytes with the name `channel`, at once: it emits `connect`, and `error` when it cannot
-   * be opened. Made to be given to others as their way to connect: `http.request({ createConnection:
+   * be opened. The callback is called on `connect`. Made to be given to others as their way to connect: `http.request({ createConnection:
    * session.createConnection })`, an `http.Agent`, or `new pg.Client({ stream: () => session.createConnection() })`. It is bound.
    */
-  createConnection(options?: { channel?: string | undefined; signal?: AbortSignal | undefined } | http.ClientRequestArgs, callback?: () => void): ChannelDuplex
-  createConnection(callback: () => void): ChannelDuplex
+  createConnection(options?: { channel?: string | undefined; signal?: AbortSignal | undefined } | http.ClientRequestArgs, callback?: (error: null, stream: ChannelDuplex) => void): ChannelDuplex
+  createConnection(callback: (error: null, stream: ChannelDuplex) => void): ChannelDuplex
 
   /**
    * Calls a service of the peer and waits for its whole reply; parts are joined. `timeout` is the deadline, which the
@@ -544,7 +544,10 @@ export class Session {
    * Errors: what the peer answered, such as `NO_SERVICE`, `LEVEL`, `BUSY`, `CALL_FAILED`; `TIMEOUT`; `SIZE`; `DRAINING`; `LOST`, `CLOSED`.
    */
   call(service: string, request?: Data, options?: WaitOptions): Promise<Buffer>
-  /** Starts a call, once there is room for it; an abort cancels it. Errors: `TIMEOUT`; `SIZE`; `DRAINING`; `LOST`, `CLOSED`. */
+  /**
+   * Starts a call, whose deadline `timeout` is; an abort cancels it. Does not wait. Errors: `AGAIN` no room for the request;
+   * `CHANNELS` too many calls and channels are open; `SIZE`; `DRAINING`; `LOST`, `CLOSED`. Then nothing was sent.
+   */
   startCall(service: string, request?: Data, options?: WaitOptions): Promise<Call>
 
   /**
@@ -701,7 +704,7 @@ export class Call implements AsyncIterable<Buffer> {
   receive(options?: WaitOptions): Promise<Buffer | undefined>
   /** Gives up: the handler is told, and `receive` answers `CANCELLED`. */
   cancel(): void
-  /** Gives it back; one whose reply is not whole is cancelled. To be called, unless it was read by `for await`. */
+  /** Gives it back; one whose reply is not whole is cancelled. To be called, unless it was read to its end. */
   close(): void
   [Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined>
 }

@@ -8,13 +8,19 @@ class Call {
   #native
   #service
   #waiting
+  #signal
+  #abort = () => this.cancel()
+  /** How it ended: the whole reply came, or the error that came instead. */
+  #end
 
-  constructor(node, native, service) {
+  constructor(node, native, service, signal) {
     this.#native = native
     this.#service = service
     const token = node._token()
     this.#waiting = new Waiting(node, token * 2, () => native.watch(token), true)
     this.id = native.id()
+    this.#signal = signal
+    signal?.addEventListener('abort', this.#abort, { once: true })
   }
 
   get outcome() {
@@ -23,21 +29,43 @@ class Call {
 
   /** The next part of the reply; undefined once it is whole. */
   async receive(options) {
-    const attempt = () => this.#native.receive()
-    const part = await this.#waiting.wait(attempt, `receive a reply of service "${this.#service}"`, limits(options))
+    const what = `receive a reply of service "${this.#service}"`
+    const part = await this.#waiting.wait(() => this.#take(), what, limits(options))
     return part === false ? undefined : part
   }
 
+  #take() {
+    if (this.#end?.error !== undefined) throw this.#end.error
+    if (this.#end !== undefined) return false
+    let part
+    try {
+      part = this.#native.receive()
+    } catch (error) {
+      this.#over({ error })
+      throw error
+    }
+    if (part === false) this.#over({})
+    return part
+  }
+
+  /** The native half has nothing more, and may let it go. */
+  #over(end) {
+    this.#end ??= end
+    this.#native.close()
+    this.#signal?.removeEventListener('abort', this.#abort)
+  }
+
   cancel() {
+    if (this.#end !== undefined) return
     this.#native.cancel()
     this.#waiting.ring()
   }
 
   close() {
-    this.#native.cancel()
+    this.cancel()
+    const what = `receive a reply of service "${this.#service}"`
+    this.#over({ error: new ClerverError('HANDLE', `${what}: the call was closed`) })
     this.#waiting.ring()
-    this.#native.close()
-    this.#waiting.end((what) => new ClerverError('CANCELLED', `${what}: the call was closed`))
   }
 
   async *[Symbol.asyncIterator]() {
@@ -48,7 +76,7 @@ class Call {
         yield part
       }
     } finally {
-      this.#native.close()
+      this.close()
     }
   }
 

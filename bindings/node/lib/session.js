@@ -168,20 +168,18 @@ class Session {
 
   async startCall(service, request = '', options) {
     const { timeout, signal } = limits(options)
-    const native = await this.#startCall(text(service, 'service'), bytes(request, 'request'), timeout, signal)
-    const call = new Call(this.#node, native, service)
-    if (signal !== undefined) {
-      if (signal.aborted) call.cancel()
-      else signal.addEventListener('abort', () => call.cancel(), { once: true })
-    }
-    return call
+    text(service, 'service')
+    this.#check(`call service "${service}"`)
+    if (signal?.aborted) throw new AbortError(signal.reason)
+    const native = this.#native.callStart(service, bytes(request, 'request'), timeout, false)
+    return new Call(this.#node, native, service, signal)
   }
 
   #startCall(service, request, timeout, signal) {
     const until = timeout < 0 ? Infinity : performance.now() + timeout
     const attempt = () => {
       const left = timeout < 0 ? -1 : Math.max(0, until - performance.now())
-      return this.#native.callStart(service, request, left)
+      return this.#native.callStart(service, request, left, true)
     }
     // Mostly there is room.
     this.#check(`call service "${service}"`)

@@ -216,7 +216,7 @@ function connection(session, options, callback) {
   const name = typeof given.channel === 'string' ? given.channel : ''
   const opening = Promise.resolve().then(() => session.open(name, { bytes: true, signal: given.signal }))
   const stream = new ChannelDuplex({}, undefined, opening)
-  if (callback !== undefined) stream.once('connect', callback)
+  if (callback !== undefined) stream.once('connect', () => callback(null, stream))
   return stream
 }
 

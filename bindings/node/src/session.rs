@@ -133,17 +133,18 @@ impl NativeSession {
         unless(Code::Timeout, accepted.map(Value::Channel))
     }
 
-    /// Starts a call, if there is room.
+    /// Starts a call; for one who waits `null` means that there is no room yet.
     #[napi(catch_unwind)]
     pub fn call_start(
         &self,
         service: String,
         request: BufferSlice<'_>,
         milliseconds: f64,
+        waits: bool,
     ) -> Result<Option<NativeCall>, Failure> {
         match self.session.call_start(&service, &request, wait_of(milliseconds)) {
             Ok(call) => Ok(Some(NativeCall::new(call))),
-            Err(error) if matches!(error.code, Code::Again | Code::Channels) => Ok(None),
+            Err(error) if waits && matches!(error.code, Code::Again | Code::Channels) => Ok(None),
             Err(error) => Err(failure(error)),
         }
     }

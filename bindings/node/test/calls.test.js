@@ -173,3 +173,24 @@ test('calls that ran are in the history', async (t) => {
   assert.equal(task.service, 'echo')
   assert.ok(task.started > 0)
 })
+
+test('more calls than a session has room for wait, started ones do not', async (t) => {
+  const { server, ours } = await pair(t, { channelsMax: 2 })
+  const goes = []
+  server.serve('gate', (request) => new Promise((resolve) => goes.push(() => resolve(request))))
+  server.serve('echo', (request) => request)
+  const calls = [await ours.startCall('gate', 'a'), await ours.startCall('gate', 'b')]
+  await assert.rejects(ours.startCall('gate', 'c'), { code: 'CHANNELS', class: 'limit' })
+  await assert.rejects(ours.call('echo', 'd', { timeout: 50 }), { code: 'TIMEOUT' })
+  const waiting = ours.call('echo', 'e', SOON)
+  while (goes.length < 2) await new Promise(setImmediate)
+  goes[0]()
+  assert.equal(String(await calls[0].receive(SOON)), 'a')
+  assert.equal(await calls[0].receive(SOON), undefined)
+  assert.equal(await calls[0].receive(SOON), undefined)
+  assert.equal(String(await waiting), 'e')
+  goes[1]()
+  for await (const part of calls[1]) assert.equal(String(part), 'b')
+  const replies = await Promise.all(Array.from({ length: 100 }, (_, at) => ours.call('echo', String(at), SOON)))
+  assert.deepEqual(replies.map(Number), Array.from({ length: 100 }, (_, at) => at))
+})

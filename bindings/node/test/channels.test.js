@@ -115,14 +115,18 @@ function* chunks(size) {
   }
 }
 
-async function digest(stream) {
-  const hash = createHash('sha256')
-  let size = 0
-  for await (const data of stream) {
-    size += data.length
-    hash.update(data)
-  }
-  return [size, hash.digest('hex')]
+/** Size and hash of what a stream reads. Not by `for await`, which destroys it in the end, writing or not. */
+function digest(stream) {
+  return new Promise((resolve, reject) => {
+    const hash = createHash('sha256')
+    let size = 0
+    stream.on('data', (data) => {
+      size += data.length
+      hash.update(data)
+    })
+    stream.once('end', () => resolve([size, hash.digest('hex')]))
+    stream.once('error', reject)
+  })
 }
 
 const SIZE = 6_000_000

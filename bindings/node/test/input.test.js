@@ -117,7 +117,7 @@ test('a closed call says so', async (t) => {
   call.close()
   call.close()
   await receiving
-  await assert.rejects(call.receive(), { code: 'HANDLE' })
+  await assert.rejects(call.receive(), { code: 'CANCELLED' })
   assert.ok(['unknown', 'notRun'].includes(call.outcome))
 })
 
