@@ -16,6 +16,11 @@ fn rust() -> Runner {
     Runner { name: "Rust", command: vec![env!("CARGO_BIN_EXE_clerver-vectors-runner").into()] }
 }
 
+fn node() -> Runner {
+    let runner = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bindings/node/test/runner.mjs");
+    Runner { name: "Node", command: vec!["node".into(), runner] }
+}
+
 /// Cases that are played at the same time: most of them wait for the network or a TTL.
 const LANES: usize = 3;
 
@@ -63,6 +68,31 @@ fn c_to_rust() {
 #[test]
 fn c_to_c() {
     play_all(&C, &C);
+}
+
+#[test]
+fn node_to_node() {
+    play_all(&node(), &node());
+}
+
+#[test]
+fn node_to_rust() {
+    play_all(&node(), &rust());
+}
+
+#[test]
+fn rust_to_node() {
+    play_all(&rust(), &node());
+}
+
+#[test]
+fn node_to_c() {
+    play_all(&node(), &C);
+}
+
+#[test]
+fn c_to_node() {
+    play_all(&C, &node());
 }
 
 /// The first column of the tables of the README.
