@@ -25,7 +25,7 @@ test('an idle node does not keep the process alive, ref does', async () => {
 
 test('a node that listens keeps the process alive until unref', async () => {
   const home = directory()
-  const listening = run(opening(home, 'console.log(await node.listen("127.0.0.1:0")); process.once("SIGUSR2", () => node.unref())'))
+  const listening = run(opening(home, 'process.once("SIGUSR2", () => node.unref()); console.log(await node.listen("127.0.0.1:0"))'))
   await says(listening, '127.0.0.1')
   listening.child.kill('SIGUSR2')
   assert.equal((await listening.ended).code, 0)
