@@ -41,6 +41,8 @@ missing() {
         if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "apt python3-venv"
         fi
+        if ! node -e 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' 2>/dev/null; then echo "apt nodejs"; fi
+        have npm || echo "apt npm"
         perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null || echo "apt perl"
         # The examples that the tests compile.
         have g++ || echo "apt g++"

@@ -4,6 +4,7 @@
 #   cargo test      lines `test result: .. N passed; N failed; N ignored; ..`
 #   clerver-sim     the last line that holds `N passed, N failed` or `N passed, N failed, N skipped`
 #   pytest          the last line that holds `N passed`, `N failed`, `N errors` and `N skipped`, as far as there are any
+#   node:test       the last lines that end with `pass N`, `fail N`, `cancelled N` and `skipped N`
 #   a skipped test  one line `name: why` that the test appends to the file named by SKIPPED_TESTS_FILE
 set -euo pipefail
 
@@ -12,6 +13,7 @@ tests/tools/setup.sh lint
 
 # Other tools for the packages, for the test of this script.
 python=${CLERVER_PYTHON_TOOL:-tests/tools/python.sh}
+node=${CLERVER_NODE_TOOL:-tests/tools/node.sh}
 
 passed=0
 failed=0
@@ -68,6 +70,13 @@ pytest_tests() {
     count "$(number passed)" $(($(number failed) + $(number 'errors?'))) "$(number skipped)"
 }
 
+node_tests() {
+    run "$@"
+    number() { sed -nE "s/^.{0,4} ?$1 ([0-9]+)\$/\\1/p" "$log" | tail -n 1 | grep . || echo 0; }
+    if [ "$(number tests)" = 0 ]; then status=1; fi
+    count "$(number pass)" $(($(number fail) + $(number cancelled))) "$(number skipped)"
+}
+
 simulator() {
     local title=$1 line
     shift
@@ -91,6 +100,10 @@ whole "Python package" "$python" install
 CLERVER_TEST_PYTHON=$("$python" interpreter)
 export CLERVER_TEST_PYTHON
 pytest_tests "tests in Python" "$python" test
+whole "Node package" "$node" install
+CLERVER_TEST_NODE=$("$node" interpreter)
+export CLERVER_TEST_NODE
+node_tests "tests in Node" "$node" test
 # The simulator apart: its canaries must not be compiled into what the other tests run.
 cargo_tests "tests" cargo test --workspace --exclude clerver-sim --locked --no-fail-fast
 cargo_tests "tests of the simulator" cargo test -p clerver-sim --locked --no-fail-fast

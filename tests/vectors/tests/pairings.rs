@@ -32,6 +32,10 @@ fn python() -> Option<Runner> {
     installed("Python", "CLERVER_TEST_PYTHON", "python/runner.py")
 }
 
+fn node() -> Option<Runner> {
+    installed("Node", "CLERVER_TEST_NODE", "../../bindings/node/test/runner.mjs")
+}
+
 /// Cases that are played at the same time: most of them wait for the network or a TTL.
 const LANES: usize = 3;
 
@@ -81,6 +85,14 @@ fn c_to_c() {
     play_all(&C, &C);
 }
 
+/// Both ways, where both are there.
+fn play_both_ways(one: Option<Runner>, other: Option<Runner>) {
+    if let (Some(one), Some(other)) = (one, other) {
+        play_all(&one, &other);
+        play_all(&other, &one);
+    }
+}
+
 #[test]
 fn python_to_python() {
     if let Some(python) = python() {
@@ -89,19 +101,35 @@ fn python_to_python() {
 }
 
 #[test]
-fn python_to_rust_and_back() {
-    if let Some(python) = python() {
-        play_all(&python, &rust());
-        play_all(&rust(), &python);
+fn node_to_node() {
+    if let Some(node) = node() {
+        play_all(&node, &node);
     }
 }
 
 #[test]
+fn python_to_rust_and_back() {
+    play_both_ways(python(), Some(rust()));
+}
+
+#[test]
 fn python_to_c_and_back() {
-    if let Some(python) = python() {
-        play_all(&python, &C);
-        play_all(&C, &python);
-    }
+    play_both_ways(python(), Some(C.clone()));
+}
+
+#[test]
+fn python_to_node_and_back() {
+    play_both_ways(python(), node());
+}
+
+#[test]
+fn node_to_rust_and_back() {
+    play_both_ways(node(), Some(rust()));
+}
+
+#[test]
+fn node_to_c_and_back() {
+    play_both_ways(node(), Some(C.clone()));
 }
 
 /// The first column of the tables of the README.

@@ -1,0 +1,3 @@
+export * from './index.js'
+import * as clerver from './index.js'
+export default clerver
