@@ -149,6 +149,12 @@ fn a_deadline_and_a_cancel_reach_the_handler() {
     assert_eq!(call.receive(SOON).unwrap_err().code, Code::Cancelled);
     assert_eq!(call.outcome(), Outcome::Unknown);
     assert!(heard.recv().unwrap());
+    // To look and find nothing is not the end of the deadline, and that is told to who looks, too.
+    let call = ours.call_start("patience", b"", Some(Duration::from_millis(100))).unwrap();
+    assert_eq!(call.try_receive().unwrap_err().code, Code::Again);
+    assert!(!heard.recv().unwrap() && heard.recv().unwrap());
+    assert_eq!(call.receive(SOON).unwrap_err().code, Code::Timeout);
+    assert_eq!(call.try_receive().unwrap_err().code, Code::Timeout);
     let dropped = ours.call_start("patience", b"", None).unwrap();
     assert!(!heard.recv().unwrap());
     drop(dropped);

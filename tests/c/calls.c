@@ -143,6 +143,7 @@ static void a_cancel_reaches_the_handler_and_a_deadline_too(void)
     pair both = pair_open();
     clv_pending_call call;
     clv_buffer *part;
+    clv_status status;
 
     MUST(clv_serve(both.server, "waits", NULL, waits_for_the_cancel, NULL, NULL));
     MUST(clv_call_start(both.ours, "waits", NULL, 0, -1, &call));
@@ -154,15 +155,22 @@ static void a_cancel_reaches_the_handler_and_a_deadline_too(void)
     OK(clv_call_cancel(call));
     OK(clv_call_close(call));
     CHECK(counter_reaches(&cancelled, 1));
+    /* To look and find nothing is not the end of the deadline, and that is told to who looks, too. */
+    MUST(clv_call_start(both.ours, "waits", NULL, 0, 50, &call));
+    CHECK(counter_reaches(&cancelled, 2));
+    while ((status = clv_call_receive(call, 0, &part)) == CLV_E_AGAIN)
+        moment();
+    STATUS(status, CLV_E_TIMEOUT);
+    OK(clv_call_close(call));
     /* The end of the handle is a cancel. */
     MUST(clv_call_start(both.ours, "waits", NULL, 0, -1, &call));
-    CHECK(counter_reaches(&waiting, 2));
+    CHECK(counter_reaches(&waiting, 3));
     OK(clv_call_close(call));
-    CHECK(counter_reaches(&cancelled, 2));
-    STATUS(clv_call(both.ours, "waits", NULL, 0, 50, &part), CLV_E_TIMEOUT);
     CHECK(counter_reaches(&cancelled, 3));
+    STATUS(clv_call(both.ours, "waits", NULL, 0, 50, &part), CLV_E_TIMEOUT);
+    CHECK(counter_reaches(&cancelled, 4));
     /* While its session is open. */
-    CHECK(counter_reaches(&told, 3));
+    CHECK(counter_reaches(&told, 4));
     pair_close(&both);
 }
 

@@ -12,7 +12,7 @@ case "${1:-}" in
         ;;
     test)
         shift
-        exec node --test --test-reporter=spec "$@" test/
+        exec node --test --test-reporter=spec "$@" test/*.test.js
         ;;
     interpreter) command -v node ;;
     *)

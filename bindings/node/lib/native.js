@@ -7,17 +7,15 @@ const { platform } = require('./platform.js')
 const root = path.join(__dirname, '..')
 
 /** Where the addon may be, best first. */
-function places() {
-  return [path.join(root, 'clerver.node'), path.join(root, 'prebuilds', platform, 'clerver.node')]
-}
+const places = [() => path.join(root, 'clerver.node'), () => path.join(root, 'prebuilds', platform(), 'clerver.node')]
 
 function load() {
   const failures = []
-  for (const place of places()) {
+  for (const place of places) {
     try {
-      return require(place)
+      return require(place())
     } catch (error) {
-      failures.push(`${place}: ${error.message.split('\n')[0]}`)
+      failures.push(`${place()}: ${error.message.split('\n')[0]}`)
     }
   }
   const remedy = 'run "npm rebuild clerver", which needs Rust when there is no prebuilt addon for this platform'

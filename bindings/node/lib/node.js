@@ -194,9 +194,12 @@ class Node {
     const flags = (given.race ? 1 : 0) | (given.anyNode ? 2 : 0)
     const bulk = count(given.bulkLinks ?? 0, 'bulkLinks', 8)
     const standby = count(given.standbyLinks ?? 0, 'standbyLinks', 4)
-    const start = (to, ticket) => this.#native.connect(to, ticket, list, flags, bulk, standby, timeout)
+    let connecting
+    const start = (to, ticket) => {
+      connecting = this.#native.connect(to, ticket, list, flags, bulk, standby, timeout)
+    }
     const discard = (handle) => handle.close(post, 0, 0)
-    return this._keepSession(await operate(this, start, { signal, discard }))
+    return this._keepSession(await operate(this, start, { signal, discard, giveUp: () => connecting.giveUp() }))
   }
 
   async accept(options) {

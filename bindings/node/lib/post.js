@@ -34,9 +34,9 @@ const post = new native.Post((about, number, value) => readers[about](number, va
 
 /**
  * Starts an operation by `start(post, ticket)`; a promise for its answer. Given up by its signal it goes on without us,
- * and `discard` gets what it answers.
+ * `discard` gets what it answers; `giveUp` may make it shorter.
  */
-function operate(node, start, { signal, discard, visit } = {}) {
+function operate(node, start, { signal, discard, visit, giveUp } = {}) {
   if (signal?.aborted) return Promise.reject(new AbortError(signal.reason))
   return new Promise((resolve, reject) => {
     const ticket = nextNumber()
@@ -49,6 +49,7 @@ function operate(node, start, { signal, discard, visit } = {}) {
     }
     const aborted = () => {
       release()
+      giveUp?.()
       tickets.set(ticket, (value, error) => {
         tickets.delete(ticket)
         if (error === undefined) discard?.(value)

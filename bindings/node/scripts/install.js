@@ -8,7 +8,7 @@
 const { execFileSync, spawnSync } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
-const { platform } = require('../lib/platform.js')
+const platform = require('../lib/platform.js').platform()
 
 const here = path.join(__dirname, '..')
 const workspace = path.join(here, '..', '..')

@@ -5,7 +5,6 @@ use crate::js::value::Value;
 use bytes::Bytes;
 use clerver::{Call, Code, Error, Outcome};
 use napi_derive::napi;
-use std::time::Duration;
 
 /// A call. It is given back by `close`, because nobody knows when the collector comes by.
 #[napi]
@@ -27,11 +26,6 @@ impl NativeCall {
     }
 }
 
-/// Whether it is the end of a wait of nothing, and not of the call's own deadline, which has the same code.
-fn is_wait(error: &Error) -> bool {
-    error.code == Code::Timeout && error.message.ends_with("nothing came within 0 ms")
-}
-
 #[napi]
 impl NativeCall {
     /// Readable comes with this token.
@@ -43,10 +37,10 @@ impl NativeCall {
     /// The next part; `false` when the reply is whole, `null` when there is nothing yet.
     #[napi(catch_unwind)]
     pub fn receive(&self) -> Result<Option<Value>, Failure> {
-        match self.call()?.receive(Some(Duration::ZERO)) {
+        match self.call()?.try_receive() {
             Ok(Some(part)) => Ok(Some(Value::Data(part))),
             Ok(None) => Ok(Some(Value::Truth(false))),
-            Err(error) if is_wait(&error) => Ok(None),
+            Err(error) if error.code == Code::Again => Ok(None),
             Err(error) => Err(failure(error)),
         }
     }
@@ -55,7 +49,7 @@ impl NativeCall {
     #[napi(catch_unwind)]
     pub fn collect(&mut self) -> Result<Option<Value>, Failure> {
         loop {
-            match self.call()?.receive(Some(Duration::ZERO)) {
+            match self.call()?.try_receive() {
                 Ok(Some(part)) => self.parts.push(part),
                 Ok(None) => {
                     self.close();
@@ -63,7 +57,7 @@ impl NativeCall {
                     let whole = if parts.len() == 1 { parts.pop() } else { Some(parts.concat().into()) };
                     return Ok(Some(Value::Data(whole.unwrap_or_default())));
                 }
-                Err(error) if is_wait(&error) => return Ok(None),
+                Err(error) if error.code == Code::Again => return Ok(None),
                 Err(error) => {
                     self.close();
                     return Err(failure(error));

@@ -12,11 +12,13 @@ use clerver::{Code, ConnectOptions, Error, ListenOptions, LogLevel, Node, Option
 use napi::Env;
 use napi::bindgen_prelude::Function;
 use napi_derive::napi;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Handlers of JavaScript wait for promises, each on a worker; they are made when they are needed.
 const WORKERS: u64 = 64;
-/// A connect without an end is taken up again after this time, so that one that was given up ends.
+/// A long connect is taken up again after this time, so that one that was given up ends.
 const CONNECT_SLICE: Duration = Duration::from_secs(60);
 
 /// A node.
@@ -81,16 +83,37 @@ pub fn open_node(post: &Post, ticket: f64, wishes: Vec<Vec<String>>) {
     pool::run(post.mailbox(), ticket as u64, move || Node::open(options_of(&pairs)?).map(Value::Node));
 }
 
-/// Dials until it works, for ever if there is no wait, or until `mailbox` reads no more.
+/// A connect that goes on.
+#[napi]
+pub struct NativeConnecting {
+    is_given_up: Arc<AtomicBool>,
+}
+
+#[napi]
+impl NativeConnecting {
+    /// Nobody wants the session any more: it ends within a minute.
+    #[napi(catch_unwind)]
+    pub fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Release);
+    }
+}
+
+/// Dials until it works, the wait is over, or it is given up.
 fn connect(
     node: &Node,
     options: &ConnectOptions,
     wait: clerver::Wait,
-    post: &crate::js::post::Mailbox,
+    is_given_up: &AtomicBool,
 ) -> Result<Value> {
+    let mut left = wait;
     loop {
-        match node.connect_with(options.clone(), Some(wait.unwrap_or(CONNECT_SLICE))) {
-            Err(error) if error.code == Code::Timeout && wait.is_none() && !post.is_shut() => {}
+        let slice = left.map_or(CONNECT_SLICE, |left| left.min(CONNECT_SLICE));
+        left = left.map(|left| left.saturating_sub(slice));
+        match node.connect_with(options.clone(), Some(slice)) {
+            Err(error)
+                if error.code == Code::Timeout
+                    && left != Some(Duration::ZERO)
+                    && !is_given_up.load(Ordering::Acquire) => {}
             result => return result.map(Value::Session),
         }
     }
@@ -180,7 +203,7 @@ impl NativeNode {
         bulk_links: u8,
         standby_links: u8,
         milliseconds: f64,
-    ) {
+    ) -> NativeConnecting {
         let options = ConnectOptions {
             addresses,
             race: flags & 1 != 0,
@@ -188,8 +211,10 @@ impl NativeNode {
             bulk_links,
             standby_links,
         };
-        let mailbox = post.mailbox();
-        self.on_thread(post, ticket, move |node| connect(&node, &options, wait_of(milliseconds), &mailbox));
+        let is_given_up = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_given_up);
+        self.on_thread(post, ticket, move |node| connect(&node, &options, wait_of(milliseconds), &seen));
+        NativeConnecting { is_given_up }
     }
 
     /// The next session that a peer made, if there is one.

@@ -64,6 +64,7 @@ test('a connect is given up', async (t) => {
   const connecting = node.connect('127.0.0.1:9', { signal: AbortSignal.timeout(50) })
   await assert.rejects(connecting, { name: 'AbortError', code: 'ABORT_ERR' })
   await assert.rejects(node.connect('127.0.0.1:9', { signal: AbortSignal.abort() }), { name: 'AbortError' })
+  assert.equal(node.hasRef(), false)
   const waiting = assert.rejects(node.connect('127.0.0.1:9'), { code: 'CLOSED' })
   await node.close()
   await waiting

@@ -35,16 +35,15 @@ fn run(name: &str, script: &str) -> (bool, String) {
     let mut test = Command::new(test);
     test.env("PATH", path)
         .env("CLERVER_NO_INSTALL", "1")
-        .env("CLERVER_PYTHON_TOOL", dir.join("python-package"));
-    test.env("CLERVER_NODE_TOOL", dir.join("node-package"));
+        .env("CLERVER_PYTHON_TOOL", dir.join("python-package"))
+        .env("CLERVER_NODE_TOOL", dir.join("node-package"));
     let Output { status, stdout, .. } = test.output().expect("test.sh runs");
     let last = String::from_utf8_lossy(&stdout).lines().last().unwrap_or_default().to_string();
     (status.success(), last)
 }
 
-// Parts: format, clippy and the fuzzer's build 1 each,
-// the Python package 1 and its tests 4 with 1 skipped, the Node package 1 and its tests 4 with 2 skipped, two test runs 3 each and 1 ignored each, three simulator runs 10
-// each.
+// Parts: format, clippy and the fuzzer's build 1 each, the Python package 1 and its tests 4 with 1 skipped, the Node
+// package 1 and its tests 4 with 2 skipped, two test runs 3 each and 1 ignored each, three simulator runs 10 each.
 #[test]
 fn all_parts_are_summed() {
     assert_eq!(run("good", ""), (true, "49 passed, 0 failed, 5 skipped".into()));
