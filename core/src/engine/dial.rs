@@ -288,7 +288,8 @@ impl Driver {
         let Some((_, Source::Connecting(connecting))) = self.sources.remove(token) else { return };
         let Connecting { attempt, socket, place } = connecting;
         let Some(dial) = self.dials.get(&(engine.number, attempt)) else { return };
-        let with = format!("{} ({place})", dial.name);
+        let place_text = place.to_string();
+        let with = if dial.name == place_text { place_text } else { format!("{} ({place_text})", dial.name) };
         let origin = Origin::Dialled { attempt, name: dial.name.clone(), expected: dial.expected };
         let socket = TcpStream::from(socket);
         let is_local = socket.local_addr().is_ok_and(|own| is_local_peer(place.ip(), own.ip()));

@@ -51,9 +51,8 @@ pub(crate) unsafe fn free(handle: Handle, kind: c_int) {
     drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(handle.cast::<u64>(), words)) });
 }
 
-/// Runs `run` with a scope for the values that it makes, and calls a function of JavaScript with them. What it
-/// throws is an
-/// uncaught exception, as anywhere else in a program.
+/// Makes values in a scope, and calls a function of JavaScript with them. What that throws is an uncaught exception, as
+/// anywhere else in a program.
 ///
 /// # Safety
 /// The environment and the reference are of this thread.
