@@ -12,8 +12,8 @@ cd "$(dirname "$0")/../.."
 tests/tools/setup.sh lint
 
 # Other tools for the packages, for the test of this script.
-python=${CLERVER_PYTHON_TOOL:-tests/tools/python.sh}
-node=${CLERVER_NODE_TOOL:-tests/tools/node.sh}
+python=${PYTHON_PACKAGE_TOOL:-tests/tools/python.sh}
+node=${NODE_PACKAGE_TOOL:-tests/tools/node.sh}
 
 passed=0
 failed=0
@@ -97,12 +97,12 @@ whole "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 # Not of the workspace, for it is run with another toolchain; that it builds is checked with this one.
 whole "fuzzer builds" cargo check --manifest-path tests/fuzz/Cargo.toml --all-targets --locked
 whole "Python package" "$python" install
-CLERVER_TEST_PYTHON=$("$python" interpreter)
-export CLERVER_TEST_PYTHON
+TEST_PYTHON=$("$python" interpreter)
+export TEST_PYTHON
 pytest_tests "tests in Python" "$python" test
 whole "Node package" "$node" install
-CLERVER_TEST_NODE=$("$node" interpreter)
-export CLERVER_TEST_NODE
+TEST_NODE=$("$node" interpreter)
+export TEST_NODE
 node_tests "tests in Node" "$node" test
 # The simulator apart: its canaries must not be compiled into what the other tests run.
 cargo_tests "tests" cargo test --workspace --exclude clerver-sim --locked --no-fail-fast

@@ -35,8 +35,8 @@ fn run(name: &str, script: &str) -> (bool, String) {
     let mut test = Command::new(test);
     test.env("PATH", path)
         .env("CLERVER_NO_INSTALL", "1")
-        .env("CLERVER_PYTHON_TOOL", dir.join("python-package"))
-        .env("CLERVER_NODE_TOOL", dir.join("node-package"));
+        .env("PYTHON_PACKAGE_TOOL", dir.join("python-package"))
+        .env("NODE_PACKAGE_TOOL", dir.join("node-package"));
     let Output { status, stdout, .. } = test.output().expect("test.sh runs");
     let last = String::from_utf8_lossy(&stdout).lines().last().unwrap_or_default().to_string();
     (status.success(), last)

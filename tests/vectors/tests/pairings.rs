@@ -29,11 +29,11 @@ fn installed(name: &'static str, variable: &str, program: &str) -> Option<Runner
 }
 
 fn python() -> Option<Runner> {
-    installed("Python", "CLERVER_TEST_PYTHON", "python/runner.py")
+    installed("Python", "TEST_PYTHON", "python/runner.py")
 }
 
 fn node() -> Option<Runner> {
-    installed("Node", "CLERVER_TEST_NODE", "../../bindings/node/test/runner.mjs")
+    installed("Node", "TEST_NODE", "../../bindings/node/test/runner.mjs")
 }
 
 /// Cases that are played at the same time: most of them wait for the network or a TTL.
