@@ -4,6 +4,7 @@
     python chat.py join 127.0.0.1:7400 Ada
 """
 
+import contextlib
 import sys
 import threading
 
@@ -40,11 +41,18 @@ def serve(address: str) -> None:
             threading.Thread(target=session.wait_state, args=("closed", "lost"), daemon=True).start()
 
 
+def read(room: clerver.Channel) -> None:
+    # The session is closed at the end, and that ends the reading.
+    with contextlib.suppress(clerver.ClerverError):
+        for line in room:
+            print(line.decode(), flush=True)
+
+
 def join(address: str, name: str) -> None:
     with clerver.Node() as node, node.connect(address, timeout=10) as session:
         session.call("join", name.encode())
         room = session.accept_channel(timeout=10)
-        threading.Thread(target=lambda: [print(line.decode(), flush=True) for line in room], daemon=True).start()
+        threading.Thread(target=read, args=(room,), daemon=True).start()
         for line in sys.stdin:
             session.call("say", line.rstrip().encode())
 

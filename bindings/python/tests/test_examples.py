@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1]
 def start(home: Path, *words: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "CLERVER_HOME": str(home), "CLERVER_TTL_MS": "1500", "CLERVER_BEAT_MS": "200"}
     command = [sys.executable, str(EXAMPLES / "chat.py"), *map(str, words)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": (home / "stderr").open("a")}
     return subprocess.Popen(command, text=True, env=environment, **pipes)  # type: ignore[call-overload,no-any-return]
 
 
@@ -38,6 +38,7 @@ def test_the_chat_tells_who_says_what_and_who_was_killed(tmp_path: Path) -> None
     assert line(ada) == "Bob left"
     ada.stdin.close()
     assert ada.wait(20) == 0
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
     for process in (server, bob):
         process.kill()
         process.wait()
