@@ -13,7 +13,6 @@ use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{NodeId, SessionId};
 use clerver_proto::node::{ChannelReport, SessionState};
 use clerver_proto::time::Instant;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -266,24 +265,16 @@ impl Engine {
 
     /// Handlers and callbacks that have not returned, and destructors that were not run.
     fn stuck(self: &Arc<Self>) -> Vec<String> {
-        let mut stuck = self.workers.busy();
-        // Destructors that wait for a worker are among these already.
-        let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
-        for name in self.workers.waiting_chores() {
-            *waiting.entry(name).or_default() += 1;
-        }
-        let (inline, destructors) = self.with_shard(|shard, _, _| {
+        let (inline, mut destructors) = self.with_shard(|shard, _, _| {
             let inline = shard.running.values().filter(|running| running.is_inline);
-            (inline.map(|running| running.name()).collect::<Vec<_>>(), shard.payload_names())
+            (inline.map(|running| running.name()).collect::<Vec<_>>(), shard.destructors())
         });
-        stuck.extend(inline);
-        for name in destructors {
-            match waiting.get_mut(&name) {
-                Some(count @ 1..) => *count -= 1,
-                _ => stuck.push(name),
-            }
+        // After the others: a destructor that is handed out in between is found twice, and not never.
+        let busy = self.workers.busy();
+        for (_, destroys) in &busy {
+            destroys.map(|object| destructors.remove(&object));
         }
-        stuck
+        busy.into_iter().map(|(name, _)| name).chain(inline).chain(destructors.into_values()).collect()
     }
 
     /// Whether all sessions have ended, all was sent, their objects are gone, and no user code runs.

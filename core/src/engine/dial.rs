@@ -162,14 +162,14 @@ impl Driver {
             return self.resolved(engine, attempt, resolve(&name, &address));
         }
         let answer = Arc::clone(engine);
-        let run = Box::new(move || {
+        let task = Task::call(String::new(), move || {
             if wanted.strong_count() == 0 {
                 return;
             }
             let result = resolve(&name, &address);
             answer.post(Command::Resolved { attempt, result });
         });
-        if engine.event_loop.resolvers.submit(Task { name: String::new(), is_call: true, run }).is_err() {
+        if engine.event_loop.resolvers.submit(task).is_err() {
             let what = format!("look up {text}: too many names are being looked up");
             self.resolved(engine, attempt, Err(Error::new(Code::Resolve, what)));
         }

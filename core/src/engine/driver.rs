@@ -499,8 +499,7 @@ impl Engine {
     /// An inline handler that must wait, because the program is inside a blocking call.
     fn defer_call(&self, call: Arc<IncomingCall>) {
         let name = format!("service \"{}\"", call.request.service);
-        let run = Box::new(move || call.run());
         // Refused only when the node has closed, and then nobody waits for the reply.
-        let _ = self.workers.submit(super::workers::Task { name, is_call: false, run });
+        let _ = self.workers.submit(super::workers::Task::chore(name, move || call.run()));
     }
 }

@@ -320,12 +320,12 @@ impl Engine {
             return Some(self.check_and_pin(name, expected, peer));
         }
         let engine = Arc::clone(self);
-        let run = Box::new(move || {
+        let task = Task::chore(String::new(), move || {
             let result = engine.check_and_pin(name, expected, peer);
             engine.post(Command::Checked { token, result });
         });
         // Refused only when the node has closed.
-        let _ = self.event_loop.resolvers.submit(Task { name: String::new(), is_call: false, run });
+        let _ = self.event_loop.resolvers.submit(task);
         None
     }
 

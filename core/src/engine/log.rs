@@ -66,7 +66,7 @@ impl Log {
         }
         drop(state);
         let log = self.clone();
-        let task = Task { name: String::new(), is_call: false, run: Box::new(move || log.drain()) };
+        let task = Task::chore(String::new(), move || log.drain());
         if workers.submit(task).is_err() {
             self.0.lock().is_draining = false;
         }

@@ -189,12 +189,12 @@ impl IncomingCall {
     fn answer_later(self: Arc<Self>, reply: Bytes) {
         let workers = Arc::clone(&self.engine.workers);
         let name = self.running.name();
-        let run = Box::new(move || {
+        let task = Task::chore(name, move || {
             // An error means that the node has closed.
             let _ = self.reply_last(&reply);
         });
         // Refused only when the node has closed, and then nobody waits for the reply.
-        let _ = workers.submit(Task { name, is_call: false, run });
+        let _ = workers.submit(task);
     }
 
     fn finish(&self) {

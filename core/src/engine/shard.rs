@@ -16,6 +16,7 @@ use super::service::{Running, Service};
 use super::store::Store;
 use super::tasks::object_task;
 use super::watch::{ReadyQueue, Waiting, Watcher};
+use super::workers::ObjectKey;
 use bytes::Bytes;
 use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
@@ -195,7 +196,7 @@ pub(crate) struct Shard {
     pub(super) waiting_bytes_max: u64,
     pub(crate) services: BTreeMap<String, Arc<Service>>,
     pub(crate) kinds: HashMap<String, Arc<KindCallbacks>>,
-    pub(crate) payloads: BTreeMap<(SessionId, ObjectId), SharedPayload>,
+    pub(crate) payloads: BTreeMap<ObjectKey, SharedPayload>,
     pub(crate) running: BTreeMap<(SessionId, ChannelId), Arc<Running>>,
     /// A caller-driven program blocks on this session, and runs no handlers meanwhile.
     pub(crate) blocked_on: Option<SessionId>,
@@ -466,8 +467,8 @@ impl Shard {
     }
 
     /// What the destructors of the objects that are left are called in reports.
-    pub(crate) fn payload_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
+    pub(crate) fn destructors(&self) -> BTreeMap<ObjectKey, String> {
+        let mut names = BTreeMap::new();
         let (mut known, mut kinds) = (None, HashMap::new());
         for &(session, object) in self.payloads.keys() {
             if known.replace(session) != Some(session) {
@@ -475,7 +476,7 @@ impl Shard {
                 kinds = infos.into_iter().map(|info| (info.object, info.kind)).collect();
             }
             let kind = kinds.get(&object).map_or("", String::as_str);
-            names.push(object_task(ObjectAction::Destroy, kind));
+            names.insert((session, object), object_task(ObjectAction::Destroy, kind));
         }
         names
     }

@@ -21,8 +21,7 @@ impl Engine {
         }
         let name = format!("service \"{}\"", call.request.service);
         let taken = Arc::clone(&call);
-        let run = Box::new(move || taken.run());
-        if self.workers.submit(Task { name, is_call: true, run }).is_err() {
+        if self.workers.submit(Task::call(name, move || taken.run())).is_err() {
             call.refuse_busy();
         }
         self.say_deferred();
@@ -43,9 +42,10 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         let name = object_task(work.action, &work.kind_name);
-        let run = Box::new(move || engine.run_object(&work));
+        let destroys = (work.action == ObjectAction::Destroy).then_some(key);
+        let task = Task::chore(name, move || engine.run_object(&work));
         // Refused only when the node has closed; the payload is freed with it.
-        let _ = self.workers.submit(Task { name, is_call: false, run });
+        let _ = self.workers.submit(Task { destroys, ..task });
         self.say_deferred();
     }
 

@@ -1,6 +1,6 @@
 //! The bounded pool of threads that run user code: handlers, object callbacks and log lines.
 //!
-//! It knows tasks by name only. In caller-driven mode it has no threads, and its queue is emptied by the
+//! It knows tasks by what they are called only. In caller-driven mode it has no threads, and its queue is emptied by the
 //! program's own turns of the loop.
 //!
 //! Invariants: at most `size` threads run calls outside our blocking calls, and at most four times as many
@@ -9,6 +9,7 @@
 
 use super::clock::{deadline, now};
 use super::descriptor::{SignalMask, Turns, process_mark};
+use clerver_proto::id::{ObjectId, SessionId};
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +34,22 @@ pub(crate) struct Task {
     pub(crate) name: String,
     /// A peer waits for it, and can be told BUSY; anything else is never refused.
     pub(crate) is_call: bool,
+    /// The object that is gone once it has run, so that a report counts it once.
+    pub(crate) destroys: Option<ObjectKey>,
     pub(crate) run: Box<dyn FnOnce() + Send>,
+}
+
+/// An object of a node.
+pub(crate) type ObjectKey = (SessionId, ObjectId);
+
+impl Task {
+    pub(crate) fn call(name: String, run: impl FnOnce() + Send + 'static) -> Task {
+        Task { name, is_call: true, destroys: None, run: Box::new(run) }
+    }
+
+    pub(crate) fn chore(name: String, run: impl FnOnce() + Send + 'static) -> Task {
+        Task { name, is_call: false, destroys: None, run: Box::new(run) }
+    }
 }
 
 #[derive(Default)]
@@ -43,7 +59,7 @@ struct State {
     threads: usize,
     idle: usize,
     blocked: usize,
-    running: BTreeMap<u64, String>,
+    running: BTreeMap<u64, (String, Option<ObjectKey>)>,
     next_number: u64,
     is_stopped: bool,
 }
@@ -168,16 +184,11 @@ impl Workers {
         }
     }
 
-    /// Names of what runs or waits now, log lines left out.
-    pub(crate) fn busy(&self) -> Vec<String> {
+    /// What runs or waits now, by name and the object it destroys; log lines left out.
+    pub(crate) fn busy(&self) -> Vec<(String, Option<ObjectKey>)> {
         let state = self.state.lock();
-        let waiting = state.chores.iter().chain(&state.calls).map(|task| &task.name);
-        state.running.values().chain(waiting).filter(|name| !name.is_empty()).cloned().collect()
-    }
-
-    /// Names of what waits and is not a call.
-    pub(crate) fn waiting_chores(&self) -> Vec<String> {
-        self.state.lock().chores.iter().map(|task| task.name.clone()).collect()
+        let waiting = state.chores.iter().chain(&state.calls).map(|task| (task.name.clone(), task.destroys));
+        state.running.values().cloned().chain(waiting).filter(|(name, _)| !name.is_empty()).collect()
     }
 
     /// Takes no more tasks and drops the calls that wait; threads end when the other tasks are done, and
@@ -206,7 +217,7 @@ impl State {
 
     fn begin(&mut self, task: &Task) -> u64 {
         self.next_number += 1;
-        self.running.insert(self.next_number, task.name.clone());
+        self.running.insert(self.next_number, (task.name.clone(), task.destroys));
         self.next_number
     }
 
@@ -261,7 +272,7 @@ mod tests {
     use std::sync::mpsc;
 
     fn task(run: impl FnOnce() + Send + 'static) -> Task {
-        Task { name: "test".into(), is_call: true, run: Box::new(run) }
+        Task::call("test".into(), run)
     }
 
     fn give(pool: &Arc<Workers>, run: impl FnOnce() + Send + 'static) {
@@ -296,8 +307,7 @@ mod tests {
         assert_eq!(receive.recv().unwrap(), 1);
         let late = send.clone();
         give(&pool, move || late.send(3).unwrap());
-        let chore =
-            Task { name: "chore".into(), is_call: false, run: Box::new(move || send.send(2).unwrap()) };
+        let chore = Task::chore("chore".into(), move || send.send(2).unwrap());
         assert!(pool.submit(chore).is_ok());
         assert_eq!(receive.recv().unwrap(), 2);
         assert!(receive.recv_timeout(Duration::from_millis(20)).is_err(), "the bound holds for calls");
