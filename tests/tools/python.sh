@@ -4,8 +4,8 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-home=$PWD/${CARGO_TARGET_DIR:-target}/python
-case "${CARGO_TARGET_DIR:-}" in /*) home=$CARGO_TARGET_DIR/python ;; esac
+home=${CARGO_TARGET_DIR:-target}/python
+case "$home" in /*) ;; *) home=$PWD/$home ;; esac
 
 case "${1:-}" in
     install)

@@ -1,6 +1,7 @@
 //! A call that was started, as `lib/call.js` sees it.
 
 use crate::error::{Failure, failure};
+use crate::info;
 use crate::js::value::Value;
 use bytes::Bytes;
 use clerver::{Call, Code, Error, Outcome};
@@ -77,11 +78,7 @@ impl NativeCall {
     /// Whether it was run.
     #[napi(catch_unwind)]
     pub fn outcome(&self) -> &'static str {
-        match self.call.as_ref().map_or(self.outcome, Call::outcome) {
-            Outcome::Reply => "reply",
-            Outcome::NotRun => "notRun",
-            Outcome::Unknown => "unknown",
-        }
+        info::outcome(self.call.as_ref().map_or(self.outcome, Call::outcome))
     }
 
     /// Names the call between both ends.

@@ -88,7 +88,7 @@ fn of_link(happened: &SessionEvent) -> Option<Value> {
             "linkAttached",
             vec![
                 ("link", Value::Text(name.to_string())),
-                ("role", Value::Text(format!("{role:?}").to_ascii_lowercase())),
+                ("role", Value::text(role.name())),
                 ("address", Value::text(address)),
             ],
         ),

@@ -3,8 +3,8 @@
 use crate::error;
 use crate::js::value::Value;
 use clerver::{
-    AddressOrigin, ChannelReport, CloseReport, Counters, Delivery, DrainReport, LossReport, NodeId,
-    ObjectInfo, ObjectState, Outcome, PeerAddress, SessionInfo, TaskRecord, Undelivered,
+    ChannelReport, CloseReport, Counters, Delivery, DrainReport, LossReport, NodeId, ObjectInfo, Outcome,
+    PeerAddress, SessionInfo, TaskRecord, Undelivered,
 };
 use std::time::Duration;
 
@@ -46,14 +46,17 @@ pub(crate) fn channel(report: &ChannelReport) -> Value {
     ])
 }
 
+/// As `index.d.ts` has it.
+pub(crate) fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotRun => "notRun",
+        other => other.name(),
+    }
+}
+
 pub(crate) fn loss(report: &LossReport) -> Value {
     let call = |(call, outcome): &(clerver::ChannelId, Outcome)| {
-        let outcome = match outcome {
-            Outcome::Reply => "reply",
-            Outcome::NotRun => "notRun",
-            Outcome::Unknown => "unknown",
-        };
-        Value::Record(vec![("call", Value::count(call.0)), ("outcome", Value::text(outcome))])
+        Value::Record(vec![("call", Value::count(call.0)), ("outcome", Value::text(self::outcome(*outcome)))])
     };
     Value::Record(vec![
         ("cause", error::value(&report.cause)),
@@ -66,14 +69,9 @@ pub(crate) fn loss(report: &LossReport) -> Value {
 
 pub(crate) fn addresses(list: &[PeerAddress]) -> Value {
     let one = |address: &PeerAddress| {
-        let origin = match address.origin {
-            AddressOrigin::Given => "given",
-            AddressOrigin::Announced => "announced",
-            AddressOrigin::Moved => "moved",
-        };
         Value::Record(vec![
             ("address", Value::text(&*address.address)),
-            ("origin", Value::text(origin)),
+            ("origin", Value::text(address.origin.name())),
             ("hasFailed", Value::Truth(address.has_failed)),
             ("isInUse", Value::Truth(address.is_in_use)),
         ])
@@ -82,16 +80,10 @@ pub(crate) fn addresses(list: &[PeerAddress]) -> Value {
 }
 
 pub(crate) fn object(info: ObjectInfo) -> Value {
-    let state = match info.state {
-        ObjectState::Alive => "alive",
-        ObjectState::Poisoned => "poisoned",
-        ObjectState::Embalmed => "embalmed",
-        ObjectState::Dead => "dead",
-    };
     Value::Record(vec![
         ("object", Value::count(info.object.0)),
         ("kind", Value::Text(info.kind)),
-        ("state", Value::text(state)),
+        ("state", Value::text(info.state.name())),
         ("ttl", Value::maybe(info.ttl, Value::span)),
         ("inService", Value::count(u64::from(info.in_service))),
         ("data", Value::Data(info.data)),

@@ -1,9 +1,8 @@
 //! A call of a peer that waits for its handler in JavaScript.
 //!
-//! A worker of the node sends the request by mail and waits; it also sends the parts of a reply, because only that
-//! waits
-//! for room. Invariant: whatever JavaScript does, the worker comes back: with the answer, or a while after the
-//! caller gave up, or when the environment ends.
+//! A worker of the node sends the request by mail and waits; it also sends the parts of a reply, because only
+//! that waits for room. Invariant: whatever JavaScript does, the worker comes back: with the answer, or a while
+//! after the caller gave up, or when the environment ends.
 
 use crate::error::{self, Failure, failure};
 use crate::js::post::{About, Mailbox};

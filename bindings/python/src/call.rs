@@ -4,7 +4,7 @@ use crate::data::Given;
 use crate::error::{interpreter_ended, of_exception};
 use crate::session::Session;
 use crate::wait::{detached, seconds, unless_again};
-use clerver::{Code, Outcome};
+use clerver::Code;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -37,11 +37,7 @@ impl Call {
 
     #[getter]
     fn outcome(&self, py: Python<'_>) -> &'static str {
-        match py.detach(|| self.0.outcome()) {
-            Outcome::Reply => "reply",
-            Outcome::NotRun => "not-run",
-            Outcome::Unknown => "unknown",
-        }
+        py.detach(|| self.0.outcome()).name()
     }
 
     #[getter]

@@ -1,27 +1,15 @@
 //! Errors of the library as exceptions of the package, and exceptions of callbacks as errors.
 
-use clerver::{Class, Code, Error};
+use clerver::{Code, Error};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 /// `clerver.errors.make`, which knows the class of each code.
 static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Retry => "retry",
-        Class::Again => "again",
-        Class::Denied => "denied",
-        Class::Lost => "lost",
-        Class::Misuse => "misuse",
-        Class::Limit => "limit",
-        Class::Bug => "bug",
-    }
-}
-
 /// Name, number, class and remedy of every code.
 pub(crate) fn codes() -> Vec<(&'static str, u16, &'static str, &'static str)> {
-    let row = |code: &Code| (code.name(), *code as u16, class_name(code.class()), code.remedy());
+    let row = |code: &Code| (code.name(), *code as u16, code.class().name(), code.remedy());
     Code::ALL.iter().map(row).collect()
 }
 

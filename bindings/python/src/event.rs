@@ -1,7 +1,7 @@
 //! Events as the name of a class of `clerver.events` and its fields.
 
 use crate::error::raise;
-use clerver::{Error, LossReport, MoveCause, NodeEvent, Outcome, SessionEvent};
+use clerver::{Error, LossReport, MoveCause, NodeEvent, SessionEvent};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -86,10 +86,9 @@ pub(crate) fn of_session(py: Python<'_>, event: SessionEvent) -> PyResult<Told<'
         ),
         SessionEvent::Lost(report) => ("Lost", fields!(py, { report: loss(py, &report)? })),
         SessionEvent::Closed(report) => ("Closed", fields!(py, { report: loss(py, &report)? })),
-        SessionEvent::LinkAttached { name, role, address } => (
-            "LinkAttached",
-            fields!(py, { name: name.to_string(), role: format!("{role:?}").to_lowercase(), address: address }),
-        ),
+        SessionEvent::LinkAttached { name, role, address } => {
+            ("LinkAttached", fields!(py, { name: name.to_string(), role: role.name(), address: address }))
+        }
         SessionEvent::LinkEnded { name, why } => {
             ("LinkEnded", fields!(py, { name: name.to_string(), why: exception(py, &why) }))
         }
@@ -132,12 +131,7 @@ fn of_object(py: Python<'_>, event: SessionEvent) -> PyResult<Told<'_>> {
 pub(crate) fn loss<'py>(py: Python<'py>, report: &LossReport) -> PyResult<Bound<'py, PyDict>> {
     let channels: PyResult<Vec<_>> =
         report.channels.iter().map(|channel| crate::channel::report(py, channel)).collect();
-    let outcome = |outcome: &Outcome| match outcome {
-        Outcome::Reply => "reply",
-        Outcome::NotRun => "not-run",
-        Outcome::Unknown => "unknown",
-    };
-    let calls: Vec<_> = report.calls.iter().map(|(call, known)| (call.0, outcome(known))).collect();
+    let calls: Vec<_> = report.calls.iter().map(|(call, known)| (call.0, known.name())).collect();
     let objects: Vec<_> = report.objects.iter().map(|object| object.0).collect();
     Ok(fields!(py, {
         cause: exception(py, &report.cause), epoch: report.epoch, channels: channels?, calls: calls,

@@ -7,7 +7,7 @@ use crate::error::{check, raise};
 use crate::event::{Told, loss, of_session};
 use crate::object::of_payload;
 use crate::wait::{at_most, detached, seconds, unless_again};
-use clerver::{AddressOrigin, ChannelOptions, Code, ObjectId, Payload, SessionState};
+use clerver::{ChannelOptions, Code, ObjectId, Payload, SessionState};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use std::os::fd::IntoRawFd;
@@ -201,7 +201,7 @@ impl Session {
             let dict = PyDict::new(py);
             dict.set_item("object", info.object.0)?;
             dict.set_item("kind", info.kind)?;
-            dict.set_item("state", format!("{:?}", info.state).to_lowercase())?;
+            dict.set_item("state", info.state.name())?;
             dict.set_item("ttl", info.ttl.map(|ttl| ttl.as_secs_f64()))?;
             dict.set_item("in_service", info.in_service)?;
             dict.set_item("data", PyBytes::new(py, &info.data))?;
@@ -226,15 +226,10 @@ impl Session {
 
     /// Address, origin, whether it failed in this round, and whether a link goes there.
     fn addresses(&self, py: Python<'_>) -> PyResult<Vec<(String, &'static str, bool, bool)>> {
-        let origin = |origin| match origin {
-            AddressOrigin::Given => "given",
-            AddressOrigin::Announced => "announced",
-            AddressOrigin::Moved => "moved",
-        };
         let rows = detached(py, || self.0.addresses())?;
         Ok(rows
             .into_iter()
-            .map(|row| (row.address.to_string(), origin(row.origin), row.has_failed, row.is_in_use))
+            .map(|row| (row.address.to_string(), row.origin.name(), row.has_failed, row.is_in_use))
             .collect())
     }
 

@@ -306,6 +306,17 @@ pub enum AddressOrigin {
     Moved,
 }
 
+impl AddressOrigin {
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            AddressOrigin::Given => "given",
+            AddressOrigin::Announced => "announced",
+            AddressOrigin::Moved => "moved",
+        }
+    }
+}
+
 /// One address of the peer of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress {

@@ -130,6 +130,16 @@ def guarded(name: str, handler: Handler) -> Callable[[_clerver.CallContext], Buf
     return run
 
 
+def offering(serve: Callable[..., None], name: str | None, **options: Any) -> Callable[[F], F]:
+    """A decorator that offers a function as a service, under its own name unless another one is given."""
+
+    def offer(function: F) -> F:
+        serve(name or function.__name__, function, **options)
+        return function
+
+    return offer
+
+
 def connect_wish(
     addresses: str | Iterable[str], race: bool, any_node: bool, bulk_links: int, standby_links: int
 ) -> dict[str, Any]:
@@ -313,12 +323,7 @@ class Node(NodeBase):
     ) -> Callable[[F], F]:
         """A decorator that offers a function as a service, under its own name unless another one is given."""
 
-        def offer(function: F) -> F:
-            wanted = name or function.__name__
-            self.serve(wanted, function, inline=inline, level_min=level_min, idempotent=idempotent)
-            return function
-
-        return offer
+        return offering(self.serve, name, inline=inline, level_min=level_min, idempotent=idempotent)
 
     def next_event(self, timeout: float | None = None) -> events.NodeEvent:
         """Waits for the next event of the node."""

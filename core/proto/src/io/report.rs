@@ -55,6 +55,17 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Reply => "reply",
+            Outcome::NotRun => "not-run",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
 /// What was lost with a session, or is left at its close (X6).
 #[derive(Debug, Clone)]
 pub struct LossReport {

@@ -56,6 +56,18 @@ pub enum ObjectState {
     Dead,
 }
 
+impl ObjectState {
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ObjectState::Alive => "alive",
+            ObjectState::Poisoned => "poisoned",
+            ObjectState::Embalmed => "embalmed",
+            ObjectState::Dead => "dead",
+        }
+    }
+}
+
 /// What is known of an object at its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {

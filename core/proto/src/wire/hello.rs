@@ -26,6 +26,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Standby => "standby",
+            Role::Bulk => "bulk",
+            Role::Hop => "hop",
+        }
+    }
+
     /// Reads a role from its byte.
     pub fn from_byte(byte: u8) -> Result<Role> {
         [Role::Primary, Role::Standby, Role::Bulk, Role::Hop]

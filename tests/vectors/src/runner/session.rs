@@ -3,7 +3,7 @@
 use super::{Answer, End, number, wait};
 use crate::handlers::attach;
 use crate::words;
-use clerver::{Code, Error, ObjectId, Outcome, Result, SessionEvent};
+use clerver::{Code, Error, ObjectId, Result, SessionEvent};
 use std::time::Duration;
 
 impl End {
@@ -77,12 +77,7 @@ impl End {
                 Ok(None) => Err(Error::new(Code::End, "the reply is whole")),
                 Err(error) => Err(error),
             },
-            ["outcome", name] => Ok(match call(name).outcome() {
-                Outcome::Reply => "reply",
-                Outcome::NotRun => "not-run",
-                Outcome::Unknown => "unknown",
-            }
-            .to_owned()),
+            ["outcome", name] => Ok(call(name).outcome().name().to_owned()),
             ["cancel", name] => {
                 call(name).cancel();
                 Ok(String::new())

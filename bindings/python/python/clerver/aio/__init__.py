@@ -1,0 +1,11 @@
+"""The same for asyncio: every wait is a coroutine, and nothing waits on a thread of its own but what dials or ends.
+
+The node's descriptor tells the event loop that something came, and the node's own thread keeps the heartbeats, however
+busy the loop is. A cancelled `recv`, `accept` or `call` loses no message. A node belongs to the loop that opened it.
+"""
+
+from .channel import Channel
+from .node import Node
+from .session import Call, Session
+
+__all__ = ["Call", "Channel", "Node", "Session"]
