@@ -1,7 +1,7 @@
 //! The bounded pool of threads that run user code: handlers, object callbacks and log lines.
 //!
-//! It knows tasks by what they are called only. In caller-driven mode it has no threads, and its queue is emptied by the
-//! program's own turns of the loop.
+//! It knows tasks by what they are called only. In caller-driven mode it has no threads, and its queue is
+//! emptied by the program's own turns of the loop.
 //!
 //! Invariants: at most `size` threads run calls outside our blocking calls, and at most four times as many
 //! threads exist; what is not a call never waits behind calls, or a stuck handler could keep `abandon` from
