@@ -277,6 +277,12 @@ typedef struct clv_node {
     uint64_t id;
 } clv_node;
 
+/* A connect that was started. {0} is no connect. */
+typedef struct clv_connecting {
+    /* The handle; of no meaning outside of this process. */
+    uint64_t id;
+} clv_connecting;
+
 /* A session with one peer, which outlives its connections. {0} is no session. */
 typedef struct clv_session {
     /* The handle; of no meaning outside of this process. */
@@ -295,7 +301,7 @@ typedef struct clv_pending_call {
     uint64_t id;
 } clv_pending_call;
 
-/* A call that a handler runs. Good until the handler returns. */
+/* A call that a handler runs. Good until the handler returns or, once it is deferred, until clv_request_finish. */
 typedef struct clv_request {
     /* The handle; of no meaning outside of this process. */
     uint64_t id;
@@ -618,7 +624,7 @@ typedef struct clv_event {
 /* Room for an address as text, with its zero byte. */
 #define CLV_ADDRESS_BYTES 64
 
-/* Where and how to connect, for clv_connect_with. */
+/* Where and how to connect, for clv_connect_with and clv_connect_start. */
 typedef struct clv_connect_options {
     /* sizeof(clv_connect_options): begin with CLV_CONNECT_OPTIONS_INIT. */
     size_t struct_size;
@@ -764,6 +770,49 @@ clv_status clv_node_counters(clv_node node, clv_counters *out);
  */
 clv_status clv_node_reload_trust(clv_node node);
 
+/* ---- Connects that do not wait --------------------------------------------------------------------------------- */
+
+/*
+ * Starts to connect, as clv_connect_with does, and does not wait for it. It dials until it works, for at most
+ * timeout_ms (-1: until it is cancelled).
+ *
+ * *out is yours until clv_connecting_close. Any thread; does not block. Errors: CLV_E_DRAINING; CLV_E_ENCODING;
+ * CLV_E_ARG; CLV_E_HANDLE; CLV_E_CLOSED. All others come from clv_connecting_take.
+ */
+clv_status clv_connect_start(clv_node node,
+                             const clv_connect_options *options,
+                             int64_t timeout_ms,
+                             clv_connecting *out);
+
+/*
+ * Takes the session of a connect. Waits for at most timeout_ms; the connect goes on after that.
+ *
+ * *out is yours until clv_session_close; it can be taken once. Any thread; blocks, but for 0. Errors: CLV_E_AGAIN
+ * it goes on, for 0; CLV_E_TIMEOUT the wait is over, or the time that the connect had; CLV_E_CANCELLED; CLV_E_STATE it
+ * was taken already; otherwise as clv_connect_with.
+ */
+clv_status clv_connecting_take(clv_connecting connecting, int64_t timeout_ms, clv_session *out);
+
+/*
+ * From now on the node's event CLV_EVENT_READABLE with this token tells when the connect came to an end; at once if it
+ * did already. Take with 0 then.
+ *
+ * Any thread; does not block. Errors: CLV_E_HANDLE, also when its end was taken; CLV_E_CLOSED.
+ */
+clv_status clv_connecting_watch(clv_connecting connecting, uint64_t token);
+
+/*
+ * Gives up: clv_connecting_take answers CLV_E_CANCELLED. Any thread; does not block; without effect once it came to
+ * an end. Errors: CLV_E_HANDLE.
+ */
+clv_status clv_connecting_cancel(clv_connecting connecting);
+
+/*
+ * Ends the handle; a connect whose session was not taken is given up. Any thread; does not block. Errors:
+ * CLV_E_HANDLE.
+ */
+clv_status clv_connecting_close(clv_connecting connecting);
+
 /* ---- Sessions -------------------------------------------------------------------------------------------------- */
 
 /* What is known of a session and its peer. */
@@ -853,9 +902,10 @@ clv_status clv_session_next_event(clv_session session, int64_t timeout_ms, clv_e
 clv_status clv_session_watch(clv_session session, uint64_t token);
 
 /*
- * Waits until the peer holds everything that was written here so far.
+ * Waits until the peer holds everything that was written here so far. After CLV_E_TIMEOUT a session that is watched
+ * gets CLV_EVENT_SESSION_READY for that, too: ask again with 0 then.
  *
- * Any thread; blocks. Errors: CLV_E_TIMEOUT; CLV_E_LOST; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
+ * Any thread; blocks, but for 0. Errors: CLV_E_TIMEOUT; CLV_E_LOST; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_session_drain(clv_session session, int64_t timeout_ms);
 
@@ -869,6 +919,17 @@ clv_status clv_session_drain(clv_session session, int64_t timeout_ms);
  * CLV_E_TIMEOUT, CLV_E_LOST not everything was delivered; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_session_close(clv_session session, int64_t timeout_ms);
+
+/*
+ * Begins to end the session, as clv_session_close does, and does not wait: what was written is delivered meanwhile,
+ * for at most timeout_ms and as long as the node lives. clv_session_state tells how far it is, and
+ * CLV_EVENT_SESSION_READY of a session that is watched tells to look: CLV_STATE_CLOSING, then CLV_STATE_CLOSED or
+ * CLV_STATE_LOST. A session that has other handles does not end.
+ *
+ * The handle is yours until clv_session_close. Any thread; does not block. Errors: CLV_E_CLOSED the node was closed;
+ * CLV_E_ARG; CLV_E_HANDLE.
+ */
+clv_status clv_session_close_start(clv_session session, int64_t timeout_ms);
 
 /*
  * What was lost with a session, or left at its close. each (may be NULL) sees every channel that was not
@@ -1328,14 +1389,14 @@ clv_status clv_serve(clv_node node,
 clv_status clv_unserve(clv_node node, const char *name);
 
 /*
- * The request. The bytes belong to the library until the handler returns, and do not end with a zero byte.
+ * The request. The bytes belong to the library as long as the handle is good, and do not end with a zero byte.
  *
  * Any thread; does not block. Errors: CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_request_data(clv_request request, const void **data, size_t *size);
 
 /*
- * The caller's session, for attaching objects and the like. The handle is good until the handler returns,
+ * The caller's session, for attaching objects and the like. The handle is good as long as that of the request,
  * does not keep the session open, and need not be closed.
  *
  * Any thread; does not block. Errors: CLV_E_ARG; CLV_E_HANDLE.
@@ -1355,8 +1416,8 @@ clv_status clv_request_call_id(clv_request request, char *out, size_t capacity);
 clv_status clv_request_get_info(clv_request request, clv_request_info *out);
 
 /*
- * Sets the reply, or the last part of a streamed one, by copy; it is sent when the handler returns CLV_OK.
- * Without it the reply is empty.
+ * Sets the reply, or the last part of a streamed one, by copy; it is sent when the handler returns CLV_OK,
+ * or with clv_request_finish. Without it the reply is empty.
  *
  * Any thread; does not block. Errors: CLV_E_STATE it was set before; CLV_E_ARG; CLV_E_HANDLE.
  */
@@ -1366,17 +1427,47 @@ clv_status clv_reply(clv_request request, const void *data, size_t size);
  * Sends one part of a streamed reply, by copy. What clv_reply sets is the last part.
  *
  * Any thread; blocks until there is room, without end but for the session's. Errors: CLV_E_STOPPED the
- * caller gave up; CLV_E_LOST, CLV_E_CLOSED its session ended; CLV_E_AGAIN no room, in an inline handler;
- * CLV_E_SIZE; CLV_E_ARG; CLV_E_HANDLE.
+ * caller gave up; CLV_E_LOST, CLV_E_CLOSED its session ended; CLV_E_AGAIN no room, in an inline handler or
+ * once it is deferred; CLV_E_SIZE; CLV_E_ARG; CLV_E_HANDLE.
  */
 clv_status clv_reply_part(clv_request request, const void *data, size_t size);
 
 /*
- * Says why the call failed, for a handler that will not return CLV_OK. At most 255 bytes reach the caller.
+ * Says why the call failed, for a handler that will not return CLV_OK, or a clv_request_finish without it. At most 255 bytes reach the caller.
  *
  * Any thread; does not block. Errors: CLV_E_ENCODING; CLV_E_ARG; CLV_E_HANDLE.
  */
-clv_status clv_reply_error(clv_request request, const char *text);
+clv_status clv_reply_error(clv_request request,
+                           const char *text);
+
+/*
+ * In a handler: leaves the answer for later, to any thread, which gives it with clv_request_finish. The handler then
+ * returns CLV_OK, and no thread waits; any other status answers the call at once. The handle is good until then.
+ *
+ * The request counts as one that waits until it is answered: when those of a session are more than
+ * session_budget_bytes, further calls are answered CLV_E_BUSY. A close of the node waits for it, and names the service
+ * when it waited in vain. Any thread; does not block. Errors: CLV_E_STATE it is deferred already; CLV_E_HANDLE.
+ */
+clv_status clv_request_defer(clv_request request);
+
+/*
+ * From now on the node's event CLV_EVENT_READABLE with this token tells that the caller of a deferred request gave up
+ * (clv_request_get_info), and CLV_EVENT_WRITABLE that there is room for clv_reply_part after CLV_E_AGAIN. Both come
+ * once at once.
+ *
+ * Any thread; does not block. Errors: CLV_E_STATE it is not deferred; CLV_E_HANDLE, also when its session is over and
+ * forgotten; CLV_E_CLOSED.
+ */
+clv_status clv_request_watch(clv_request request, uint64_t token);
+
+/*
+ * Answers a deferred request: status is what the handler would have returned. Ends the handle, also when the caller
+ * is gone.
+ *
+ * Any thread; does not block: what has no room yet is sent when there is. Errors: CLV_E_STATE it is not deferred;
+ * CLV_E_HANDLE.
+ */
+clv_status clv_request_finish(clv_request request, clv_status status);
 
 /* ---- Living objects -------------------------------------------------------------------------------------------- */
 

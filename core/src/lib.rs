@@ -20,9 +20,9 @@ pub mod tls;
 pub mod trust;
 
 pub use api::{
-    Call, CallContext, Channel, CloseReport, ConnectOptions, Delivery, DescriptorKind, DrainReport, Kind,
-    ListenOptions, LogLevel, Node, NodeEvent, Payload, ServiceOptions, Session, SessionEvent, Undelivered,
-    Wait,
+    Call, CallContext, Channel, CloseReport, ConnectOptions, Connecting, DeferredReply, Delivery,
+    DescriptorKind, DrainReport, Kind, ListenOptions, LogLevel, Node, NodeEvent, Payload, ServiceOptions,
+    Session, SessionEvent, Undelivered, Wait,
 };
 pub use engine::{process_mark, set_interrupt_check};
 

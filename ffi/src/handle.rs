@@ -10,7 +10,7 @@ use crate::buffer::Held;
 use crate::call::PendingCall;
 use crate::object::Embalming;
 use crate::service::Request;
-use clerver::{Code, Error, Node, Options, Result, Session};
+use clerver::{Code, Connecting, Error, Node, Options, Result, Session};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -85,6 +85,7 @@ impl<T: Clone> Table<T> {
 pub(crate) struct Tables {
     mark: u64,
     pub(crate) nodes: Table<Node>,
+    pub(crate) connecting: Table<Connecting>,
     pub(crate) sessions: Table<Session>,
     pub(crate) channels: Table<Arc<crate::channel::Channel>>,
     pub(crate) calls: Table<PendingCall>,

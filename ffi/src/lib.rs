@@ -13,6 +13,7 @@ mod boundary;
 pub mod buffer;
 pub mod call;
 pub mod channel;
+pub mod connecting;
 pub mod descriptor;
 pub mod event;
 mod handle;

@@ -170,7 +170,7 @@ pub unsafe extern "C" fn clv_node_listen(
     })
 }
 
-/// Where and how to connect, for clv_connect_with.
+/// Where and how to connect, for clv_connect_with and clv_connect_start.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct clv_connect_options {
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn clv_connect_with(
     })
 }
 
-unsafe fn connect_options(options: *const clv_connect_options) -> Result<ConnectOptions> {
+pub(crate) unsafe fn connect_options(options: *const clv_connect_options) -> Result<ConnectOptions> {
     let default = clv_connect_options {
         struct_size: size_of::<clv_connect_options>(),
         addresses: std::ptr::null(),

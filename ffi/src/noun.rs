@@ -8,6 +8,14 @@ pub struct clv_node {
     pub id: u64,
 }
 
+/// A connect that was started. `{0}` is no connect.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct clv_connecting {
+    /// The handle; of no meaning outside of this process.
+    pub id: u64,
+}
+
 /// A session with one peer, which outlives its connections. `{0}` is no session.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -32,7 +40,7 @@ pub struct clv_pending_call {
     pub id: u64,
 }
 
-/// A call that a handler runs. Good until the handler returns.
+/// A call that a handler runs. Good until the handler returns or, once it is deferred, until `clv_request_finish`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct clv_request {

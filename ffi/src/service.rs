@@ -8,7 +8,7 @@ use crate::raw::{self, Out, SizedOut, Versioned};
 use crate::session::keep;
 use crate::status::{CLV_OK, clv_status};
 use crate::user::{User, clv_drop};
-use clerver::{CallContext, Code, Error, Result, ServiceOptions};
+use clerver::{CallContext, Code, DeferredReply, Error, Result, ServiceOptions};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -43,6 +43,23 @@ struct Answer {
     error: Option<String>,
     /// The session that the handler asked for.
     session: Option<clv_session>,
+    /// It outlives its handler.
+    is_deferred: bool,
+    /// Until it is answered.
+    deferred: Option<DeferredReply>,
+}
+
+impl Answer {
+    /// What the caller gets for this status.
+    fn result(&mut self, status: clv_status) -> Result<Vec<u8>> {
+        if status == CLV_OK {
+            return Ok(self.reply.take().unwrap_or_default());
+        }
+        let says_not_run = [Code::NotRun, Code::Busy, Code::Denied];
+        let code = says_not_run.into_iter().find(|&code| status_of(code) == status);
+        let text = self.error.take().unwrap_or_else(|| format!("the handler answered {status}"));
+        Err(Error::new(code.unwrap_or(Code::CallFailed), text))
+    }
 }
 
 /// What a request stands for.
@@ -56,17 +73,23 @@ fn request_of(request: clv_request) -> Result<Request> {
     find(|tables| &tables.requests, "request", request.id)
 }
 
-/// Ends the handles of a request when its handler has returned, however.
+/// Ends the handles of a request: when its handler has returned, however, or when it is finished.
 struct Running {
     id: u64,
     answer: Arc<Mutex<Answer>>,
+    /// It was left for later.
+    goes_on: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An error means that a child of a fork came here.
+        if self.goes_on {
+            return;
+        }
+        // An error means that a child of a fork came here, or that it was finished before its handler returned.
         let _ = remove(|tables| &tables.requests, "request", self.id);
-        if let Some(session) = self.answer.lock().session.take() {
+        let session = self.answer.lock().session.take();
+        if let Some(session) = session {
             drop(remove(|tables| &tables.sessions, "session", session.id));
         }
     }
@@ -79,17 +102,15 @@ fn run(
 ) -> Result<Vec<u8>> {
     let answer = Arc::<Mutex<Answer>>::default();
     let request = Request { call: call.clone(), answer: Arc::clone(&answer) };
-    let running = Running { id: tables().requests.insert(request), answer };
+    let mut running = Running { id: tables().requests.insert(request), answer, goes_on: false };
     // SAFETY: the program gave both for this.
     let status = unsafe { handler(user.pointer(), clv_request { id: running.id }) };
-    let mut answer = running.answer.lock();
-    if status == CLV_OK {
-        return Ok(answer.reply.take().unwrap_or_default());
+    let is_deferred = running.answer.lock().is_deferred;
+    running.goes_on = is_deferred && status == CLV_OK;
+    if running.goes_on {
+        return Ok(Vec::new());
     }
-    let says_not_run = [Code::NotRun, Code::Busy, Code::Denied];
-    let code = says_not_run.into_iter().find(|&code| status_of(code) == status);
-    let text = answer.error.take().unwrap_or_else(|| format!("the handler answered {status}"));
-    Err(Error::new(code.unwrap_or(Code::CallFailed), text))
+    running.answer.lock().result(status)
 }
 
 /// Offers a service to peers under a name of at most 255 bytes. `options` may be NULL.
@@ -146,7 +167,7 @@ pub unsafe extern "C" fn clv_unserve(node: clv_node, name: *const c_char) -> clv
     })
 }
 
-/// The request. The bytes belong to the library until the handler returns, and do not end with a zero byte.
+/// The request. The bytes belong to the library as long as the handle is good, and do not end with a zero byte.
 ///
 /// Any thread; does not block. Errors: CLV_E_ARG; CLV_E_HANDLE.
 ///
@@ -168,7 +189,7 @@ pub unsafe extern "C" fn clv_request_data(
     })
 }
 
-/// The caller's session, for attaching objects and the like. The handle is good until the handler returns,
+/// The caller's session, for attaching objects and the like. The handle is good as long as that of the request,
 /// does not keep the session open, and need not be closed.
 ///
 /// Any thread; does not block. Errors: CLV_E_ARG; CLV_E_HANDLE.
@@ -248,8 +269,8 @@ pub unsafe extern "C" fn clv_request_get_info(
     })
 }
 
-/// Sets the reply, or the last part of a streamed one, by copy; it is sent when the handler returns CLV_OK.
-/// Without it the reply is empty.
+/// Sets the reply, or the last part of a streamed one, by copy; it is sent when the handler returns CLV_OK,
+/// or with `clv_request_finish`. Without it the reply is empty.
 ///
 /// Any thread; does not block. Errors: CLV_E_STATE it was set before; CLV_E_ARG; CLV_E_HANDLE.
 ///
@@ -274,8 +295,8 @@ pub unsafe extern "C" fn clv_reply(request: clv_request, data: *const c_void, si
 /// Sends one part of a streamed reply, by copy. What `clv_reply` sets is the last part.
 ///
 /// Any thread; blocks until there is room, without end but for the session's. Errors: CLV_E_STOPPED the
-/// caller gave up; CLV_E_LOST, CLV_E_CLOSED its session ended; CLV_E_AGAIN no room, in an inline handler;
-/// CLV_E_SIZE; CLV_E_ARG; CLV_E_HANDLE.
+/// caller gave up; CLV_E_LOST, CLV_E_CLOSED its session ended; CLV_E_AGAIN no room, in an inline handler or
+/// once it is deferred; CLV_E_SIZE; CLV_E_ARG; CLV_E_HANDLE.
 ///
 /// # Safety
 /// `data` is NULL or has `size` bytes.
@@ -292,7 +313,7 @@ pub unsafe extern "C" fn clv_reply_part(
     })
 }
 
-/// Says why the call failed, for a handler that will not return CLV_OK. At most 255 bytes reach the caller.
+/// Says why the call failed, for a handler that will not return CLV_OK, or a `clv_request_finish` without it. At most 255 bytes reach the caller.
 ///
 /// Any thread; does not block. Errors: CLV_E_ENCODING; CLV_E_ARG; CLV_E_HANDLE.
 ///
@@ -307,4 +328,62 @@ pub unsafe extern "C" fn clv_reply_error(request: clv_request, text: *const c_ch
         request.answer.lock().error = Some(text);
         Ok(())
     })
+}
+
+/// In a handler: leaves the answer for later, to any thread, which gives it with `clv_request_finish`. The handler then
+/// returns CLV_OK, and no thread waits; any other status answers the call at once. The handle is good until then.
+///
+/// The request counts as one that waits until it is answered: when those of a session are more than
+/// session_budget_bytes, further calls are answered CLV_E_BUSY. A close of the node waits for it, and names the service
+/// when it waited in vain. Any thread; does not block. Errors: CLV_E_STATE it is deferred already; CLV_E_HANDLE.
+#[unsafe(no_mangle)]
+pub extern "C" fn clv_request_defer(request: clv_request) -> clv_status {
+    enter(|| {
+        let request = request_of(request)?;
+        let deferred = request.call.defer()?;
+        let mut answer = request.answer.lock();
+        answer.is_deferred = true;
+        answer.deferred = Some(deferred);
+        Ok(())
+    })
+}
+
+/// From now on the node's event CLV_EVENT_READABLE with this token tells that the caller of a deferred request gave up
+/// (`clv_request_get_info`), and CLV_EVENT_WRITABLE that there is room for `clv_reply_part` after CLV_E_AGAIN. Both come
+/// once at once.
+///
+/// Any thread; does not block. Errors: CLV_E_STATE it is not deferred; CLV_E_HANDLE, also when its session is over and
+/// forgotten; CLV_E_CLOSED.
+#[unsafe(no_mangle)]
+pub extern "C" fn clv_request_watch(request: clv_request, token: u64) -> clv_status {
+    enter(|| {
+        let request = request_of(request)?;
+        let answer = request.answer.lock();
+        answer.deferred.as_ref().ok_or_else(not_deferred)?.watch(token)
+    })
+}
+
+/// Answers a deferred request: `status` is what the handler would have returned. Ends the handle, also when the caller
+/// is gone.
+///
+/// Any thread; does not block: what has no room yet is sent when there is. Errors: CLV_E_STATE it is not deferred;
+/// CLV_E_HANDLE.
+#[unsafe(no_mangle)]
+pub extern "C" fn clv_request_finish(request: clv_request, status: clv_status) -> clv_status {
+    enter(|| {
+        let Request { answer, .. } = request_of(request)?;
+        let (deferred, result) = {
+            let mut answer = answer.lock();
+            let deferred = answer.deferred.take().ok_or_else(not_deferred)?;
+            (deferred, answer.result(status))
+        };
+        drop(Running { id: request.id, answer, goes_on: false });
+        deferred.finish(result);
+        Ok(())
+    })
+}
+
+fn not_deferred() -> Error {
+    Error::new(Code::State, "finish a request: it is not deferred")
+        .with_remedy("clv_request_defer, in its handler")
 }

@@ -199,9 +199,10 @@ pub extern "C" fn clv_session_watch(session: clv_session, token: u64) -> clv_sta
     enter(|| session_of(session)?.watch(token))
 }
 
-/// Waits until the peer holds everything that was written here so far.
+/// Waits until the peer holds everything that was written here so far. After CLV_E_TIMEOUT a session that is watched
+/// gets CLV_EVENT_SESSION_READY for that, too: ask again with 0 then.
 ///
-/// Any thread; blocks. Errors: CLV_E_TIMEOUT; CLV_E_LOST; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
+/// Any thread; blocks, but for 0. Errors: CLV_E_TIMEOUT; CLV_E_LOST; CLV_E_IN_CALLBACK; CLV_E_ARG; CLV_E_HANDLE.
 #[unsafe(no_mangle)]
 pub extern "C" fn clv_session_drain(session: clv_session, timeout_ms: i64) -> clv_status {
     enter(|| session_of(session)?.drain(raw::wait(timeout_ms)?))
@@ -220,6 +221,18 @@ pub extern "C" fn clv_session_close(session: clv_session, timeout_ms: i64) -> cl
         let wait = raw::bounded(timeout_ms)?;
         remove(|tables| &tables.sessions, "session", session.id)?.close(wait)
     })
+}
+
+/// Begins to end the session, as `clv_session_close` does, and does not wait: what was written is delivered meanwhile,
+/// for at most `timeout_ms` and as long as the node lives. `clv_session_state` tells how far it is, and
+/// CLV_EVENT_SESSION_READY of a session that is watched tells to look: CLV_STATE_CLOSING, then CLV_STATE_CLOSED or
+/// CLV_STATE_LOST. A session that has other handles does not end.
+///
+/// The handle is yours until `clv_session_close`. Any thread; does not block. Errors: CLV_E_CLOSED the node was closed;
+/// CLV_E_ARG; CLV_E_HANDLE.
+#[unsafe(no_mangle)]
+pub extern "C" fn clv_session_close_start(session: clv_session, timeout_ms: i64) -> clv_status {
+    enter(|| session_of(session)?.close_start(raw::bounded(timeout_ms)?))
 }
 
 /// Sees one channel; the report is valid until it returns.

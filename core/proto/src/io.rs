@@ -421,6 +421,8 @@ pub enum SessionEvent {
     Writable(ChannelId),
     /// There is room to open a channel again after `CHANNELS`.
     Openable,
+    /// The peer holds everything that was written, which `session_drain` asked for.
+    Delivered,
     /// The peer called a service.
     Call(Box<CallRequest>),
     /// The caller of this running call gave up, or its session ended.

@@ -1,6 +1,6 @@
 //! The public Rust API: what programs, and the C, Python and Node faces, are written against.
 //!
-//! Handles ([`Node`], [`Session`], [`Channel`], [`Call`]) are cheap to clone and may be used from any thread.
+//! Handles ([`Node`], [`Connecting`], [`Session`], [`Channel`], [`Call`]) are cheap to clone and may be used from any thread.
 //! A wait is an `Option<Duration>`: `None` waits for ever. No user code runs with a lock held or inside the
 //! caller's own call; it runs on worker threads, on the engine's thread when a service says `inline`, or
 //! inside [`Node::run_once`] when the program drives the node itself.
@@ -13,6 +13,7 @@
 
 mod call;
 mod channel;
+mod connecting;
 mod moves;
 mod node;
 mod object;
@@ -22,9 +23,10 @@ mod session;
 pub use crate::engine::{DescriptorKind, LogLevel, NodeEvent, SessionEvent};
 pub use call::Call;
 pub use channel::{Channel, Delivery};
+pub use connecting::Connecting;
 pub use node::{CloseReport, ConnectOptions, DrainReport, ListenOptions, Node, Undelivered};
 pub use object::{Kind, Payload};
-pub use service::{CallContext, ServiceOptions};
+pub use service::{CallContext, DeferredReply, ServiceOptions};
 pub use session::Session;
 
 pub use clerver_proto::error::{Class, Code, Error, Result};

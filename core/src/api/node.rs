@@ -1,11 +1,10 @@
 //! A node: one running clerver in this process.
 
-use super::{CallContext, Kind, LogLevel, NodeEvent, ServiceOptions, Session, Wait, timed_out};
-use crate::address::Address;
-use crate::engine::{Connecting, Engine, Leftover, Place, Service, own_address};
+use super::{CallContext, Connecting, Kind, LogLevel, NodeEvent, ServiceOptions, Session, Wait, timed_out};
+use crate::engine::{Engine, Leftover, Place, Service, own_address};
 use crate::options::Options;
 use clerver_proto::error::{Code, Error, Result};
-use clerver_proto::id::{ConnectorId, HostId, NodeId, SessionId};
+use clerver_proto::id::{HostId, NodeId, SessionId};
 use clerver_proto::node::{self, ChannelReport, Counters};
 use std::fmt;
 use std::net::SocketAddr;
@@ -161,58 +160,17 @@ impl Node {
     /// As [`Node::connect`], with several addresses of one node, and options. Errors also: `MISMATCH` when
     /// the session is shared and its options are others.
     pub fn connect_with(&self, options: ConnectOptions, wait: Wait) -> Result<Session> {
-        let engine = self.engine();
-        engine.check_process()?;
         if crate::engine::is_inline() {
             return Err(Error::new(Code::InCallback, "connect in an inline handler"));
         }
-        let wish = Wish::read(&options, engine.settings.any_node, wait)?;
-        let text = options.addresses.join(", ");
-        let (connector, bell) = engine.change(|shard, now| {
-            let connector = shard.node.connect(now, wish.options.clone())?;
-            let connecting = Connecting::new(text.clone());
-            let bell = connecting.bell.clone();
-            shard.connecting.insert(connector, connecting);
-            Ok((connector, bell))
-        })?;
-        let over = || Error::new(Code::Timeout, String::new());
-        let place = || Place::At(bell.clone(), None);
-        let result = engine.block(wait, place, over, |shard, _, _| {
-            let result = shard.connecting.get_mut(&connector)?.result.take()?;
-            Some(take_session(engine, shard, connector, result))
-        });
-        let session = match result {
-            Ok(session) => session,
-            Err(error) => self.give_up(connector, &text, wait, error)?,
-        };
-        wish.check_name(&session)?;
-        Ok(session)
+        self.connect_start(options, wait)?.take(wait)
     }
 
-    /// After an error: takes the wish back, unless it came true at the last moment.
-    fn give_up(&self, connector: ConnectorId, text: &str, wait: Wait, error: Error) -> Result<Session> {
-        let engine = self.engine();
-        engine.with_shard(|shard, now, _| {
-            let Some(connecting) = shard.connecting.remove(&connector) else { return Err(error) };
-            if let Some(Ok(session)) = connecting.result {
-                return Session::counted(engine, shard, session);
-            }
-            // An error means that the protocol gave it up first.
-            let _ = shard.node.connect_cancel(now, connector);
-            if error.code != Code::Timeout || !error.message.is_empty() {
-                return Err(error);
-            }
-            let tried = format!("connect to {text}: no session");
-            Err(match connecting.last_failure {
-                Some(last) => {
-                    let why = timed_out(&tried, wait);
-                    let remedy = last.remedy().to_owned();
-                    Error::new(why.code, format!("{}; the last dial: {}", why.message, last.message))
-                        .with_remedy(remedy)
-                }
-                None => timed_out(&tried, wait),
-            })
-        })
+    /// Starts to connect and does not wait for it. It dials until it works, for at most `wait`. Does not block.
+    ///
+    /// Errors: `ARG`; `DRAINING`.
+    pub fn connect_start(&self, options: ConnectOptions, wait: Wait) -> Result<Connecting> {
+        Connecting::start(self.engine(), &options, wait)
     }
 
     /// Takes the next session that a peer made with this node. Blocks until there is one, for at most `wait`.
@@ -369,75 +327,6 @@ impl Node {
 
 fn undelivered(leftovers: Vec<Leftover>) -> Vec<Undelivered> {
     leftovers.into_iter().map(|(session, peer, channel)| Undelivered { session, peer, channel }).collect()
-}
-
-/// The session of a connect, whose connector then belongs to it.
-fn take_session(
-    engine: &Arc<Engine>,
-    shard: &mut crate::engine::Shard,
-    connector: ConnectorId,
-    result: Result<SessionId>,
-) -> Result<Session> {
-    let session = match result {
-        Ok(session) => session,
-        Err(error) => {
-            shard.connecting.remove(&connector);
-            return Err(error);
-        }
-    };
-    if let Some(connecting) = shard.connecting.get_mut(&connector) {
-        connecting.session = Some(session);
-    }
-    // It may have ended before its caller woke; then the handle tells why.
-    if shard.hubs.get(&session).is_none_or(|hub| hub.state.is_final()) {
-        shard.connecting.remove(&connector);
-    }
-    Session::counted(engine, shard, session)
-}
-
-/// What a connect asks of the protocol, and of the peer's name.
-struct Wish {
-    options: node::ConnectOptions,
-    name: Option<String>,
-}
-
-impl Wish {
-    fn read(options: &ConnectOptions, any_node: bool, wait: Wait) -> Result<Wish> {
-        let parsed: Vec<Address> =
-            options.addresses.iter().map(|text| text.parse()).collect::<Result<_>>()?;
-        if let Some(address) = parsed.iter().find(|address| address.port == 0) {
-            let what = format!("connect to {address}: port 0 is only good for listening");
-            return Err(Error::new(Code::Argument, what));
-        }
-        let mut expected: Vec<HostId> = parsed.iter().filter_map(|address| address.host_id).collect();
-        expected.dedup();
-        let options = node::ConnectOptions {
-            // In one form, so that an address is known again.
-            addresses: parsed.iter().map(|address| address.to_string()).collect(),
-            // Each address brings its own again when it is dialled; the protocol compares when they all
-            // agree.
-            expected: if expected.len() == 1 { expected.pop() } else { None },
-            any_node: options.any_node || any_node,
-            timeout: wait,
-            bulk_links: options.bulk_links,
-            race: options.race,
-            standby_links: options.standby_links,
-        };
-        let name = parsed.into_iter().find_map(|address| address.name);
-        Ok(Wish { options, name })
-    }
-
-    /// The address may name a node; several may come to share a port.
-    fn check_name(&self, session: &Session) -> Result<()> {
-        let Some(wanted) = &self.name else { return Ok(()) };
-        let found = session.info()?.peer_name;
-        if *wanted == found {
-            return Ok(());
-        }
-        let text = self.options.addresses.join(", ");
-        let what = format!("connect to {text}: the node there is \"{found}\", not \"{wanted}\"");
-        Err(Error::new(Code::WrongNode, what).with_remedy("check the address, or leave the name out"))
-    }
 }
 
 impl Drop for Inner {

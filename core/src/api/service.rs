@@ -3,7 +3,7 @@
 use super::Session;
 use crate::engine::IncomingCall;
 use bytes::Bytes;
-use clerver_proto::error::Result;
+use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, Sid};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -27,7 +27,7 @@ impl Default for ServiceOptions {
     }
 }
 
-/// One call, as its handler sees it. Of use as long as the handler runs; clones are the same call.
+/// One call, as its handler sees it. Of use until it is answered; clones are the same call.
 #[derive(Clone)]
 pub struct CallContext {
     call: Arc<IncomingCall>,
@@ -76,12 +76,71 @@ impl CallContext {
         self.call.remaining()
     }
 
+    /// Leaves the answer for later: what the handler returns now does not count, unless it is an error. No thread waits
+    /// meanwhile. The request counts as one that waits for a worker until it is answered: a session whose requests that
+    /// wait are more than `session_budget_bytes` gets `BUSY`.
+    ///
+    /// Errors: `STATE` it was left for later already.
+    pub fn defer(&self) -> Result<DeferredReply> {
+        if !self.call.defer() {
+            let what = format!("defer the reply to a call of service \"{}\"", self.call.request.service);
+            return Err(Error::new(Code::State, format!("{what}: it is deferred already")));
+        }
+        Ok(DeferredReply(Some(Arc::clone(&self.call))))
+    }
+
     /// Sends one part of a streamed reply. What the handler returns is the last part; an empty one then only
     /// ends the reply. Waits for room, without end but for the session's.
     ///
     /// Errors: `STOPPED` the caller gave up; `LOST`, `CLOSED` its session ended; `AGAIN` no room, in an
-    /// inline handler.
+    /// inline handler and after [`CallContext::defer`].
     pub fn reply_part(&self, part: &[u8]) -> Result<()> {
         self.call.reply_part(Bytes::copy_from_slice(part))
+    }
+}
+
+/// The duty to answer a call later, from any thread. Dropped without an answer, the caller gets `CALL_FAILED`.
+///
+/// A close of the node waits for it, and names the service when it waited in vain.
+pub struct DeferredReply(Option<Arc<IncomingCall>>);
+
+impl fmt::Debug for DeferredReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let request = self.0.as_ref().map(|call| &call.request);
+        f.debug_struct("DeferredReply").field("request", &request).finish_non_exhaustive()
+    }
+}
+
+impl DeferredReply {
+    /// Answers as if the handler had returned this. Does not block: what has no room goes when there is.
+    pub fn finish(mut self, result: Result<Vec<u8>>) {
+        if let Some(call) = self.0.take() {
+            call.answer(result);
+        }
+    }
+
+    /// From now on [`super::NodeEvent::Readable`] with this token tells that the caller gave up
+    /// ([`CallContext::is_cancelled`]), and [`super::NodeEvent::Writable`] that there is room for a part of the reply
+    /// after `AGAIN`; both come once at once.
+    ///
+    /// Errors: `HANDLE` the session is over and forgotten.
+    pub fn watch(&self, token: u64) -> Result<()> {
+        match &self.0 {
+            Some(call) => Session::borrowed(call).watch_channel(call.call(), token),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for DeferredReply {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            if call.engine.is_forked() {
+                // The child runs no destructor of the parent's things.
+                return std::mem::forget(call);
+            }
+            let what = "the handler of service \"".to_owned() + &call.request.service + "\" gave no answer";
+            call.answer(Err(Error::new(Code::CallFailed, what)));
+        }
     }
 }

@@ -1,16 +1,15 @@
 //! Sessions: the virtual connection with one peer, which outlives every link it runs on.
 
-use super::{Call, Channel, DescriptorKind, Payload, SHARED_BYTES_MIN, SessionEvent, Wait, timed_out};
+use super::{Call, Channel, DescriptorKind, SHARED_BYTES_MIN, SessionEvent, Wait, timed_out};
 use crate::engine::{Batch, Bell, Engine, IncomingCall, Place, Ready, Shard, deadline, is_inline, now};
 use bytes::Bytes;
 use clerver_proto::channel::Piece;
 use clerver_proto::error::{Code, Error, Result};
-use clerver_proto::id::{ChannelId, NodeId, ObjectId, SessionId, Sid};
+use clerver_proto::id::{ChannelId, NodeId, SessionId, Sid};
 use clerver_proto::node::{CallOptions, ChannelOptions, LossReport, Parts, SessionInfo, SessionState};
-use clerver_proto::object::{ObjectInfo, TaskRecord};
+use clerver_proto::object::TaskRecord;
 use clerver_proto::time::Instant;
 use clerver_proto::wire::header::Purpose;
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -32,6 +31,8 @@ struct Inner {
     /// One of the handles that keep the session open.
     is_counted: bool,
     is_closed: AtomicBool,
+    /// A close that was started, and for which nobody waited yet.
+    is_ending: AtomicBool,
 }
 
 /// A session with one peer. Clones are the same handle; dropping the last one closes it as [`Session::close`]
@@ -61,6 +62,7 @@ impl Session {
             bell,
             is_counted: true,
             is_closed: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
         })))
     }
 
@@ -74,6 +76,7 @@ impl Session {
             bell: call.bell.clone(),
             is_counted: false,
             is_closed: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
         }))
     }
 
@@ -250,12 +253,26 @@ impl Session {
         self.open_now(options)?.into_descriptor(kind)
     }
 
-    /// Waits until the peer holds everything that was written here so far, for at most `wait`.
+    /// Waits until the peer holds everything that was written here so far, for at most `wait`. After `TIMEOUT`,
+    /// [`super::NodeEvent::SessionReady`] tells of that too, if the session is watched.
     ///
     /// Errors: `TIMEOUT`; `LOST`, `CLOSED`.
     pub fn drain(&self, wait: Wait) -> Result<()> {
-        self.check_may_wait(wait)?;
-        self.0.engine.drain_session(self.0.id, wait)
+        let (id, left) = (self.0.id, Cell::new(0));
+        let what = || format!("drain session {id}: {} channels are not delivered", left.get());
+        self.0.engine.block(
+            wait,
+            || Place::At(self.0.bell.clone(), Some(id)),
+            || Error::new(Code::Timeout, what()),
+            |shard, now, _| {
+                let delivered = shard.node.session_drain(now, id);
+                if !matches!(delivered, Ok(false)) {
+                    return Some(delivered.map(drop));
+                }
+                left.set(shard.node.undelivered(id).map_or(0, |left| left.len()));
+                state_of(shard, id).is_final().then(|| Err(Error::new(Code::Lost, what())))
+            },
+        )
     }
 
     /// Opens a channel. Blocks for at most `wait` while too many are open.
@@ -383,119 +400,6 @@ impl Session {
         Ok(Call::new(self.clone(), service, call))
     }
 
-    /// Keeps an object of a registered kind here, owned by the peer: it ends when the peer is gone, when
-    /// `ttl` passes without a touch, or when either side ends it. Does not block. On an error the payload
-    /// comes back.
-    ///
-    /// Errors: `POISONED` the session is ending; `AGAIN` it is embalmed; `ARG` an unknown kind; `LEVEL`; `LIMIT`.
-    pub fn attach(
-        &self,
-        kind: &str,
-        payload: Payload,
-        ttl: Option<Duration>,
-    ) -> std::result::Result<ObjectId, (Error, Payload)> {
-        if let Err(error) = self.0.engine.check_process() {
-            return Err((error, payload));
-        }
-        let id = self.0.id;
-        self.0.engine.with_shard(|shard, now, _| {
-            let attached = shard.check_open().and_then(|()| shard.node.object_attach(now, id, kind, ttl));
-            match attached {
-                Ok(object) => {
-                    shard.payloads.insert((id, object), Arc::new(payload));
-                    Ok(object)
-                }
-                Err(error) => Err((error, payload)),
-            }
-        })
-    }
-
-    /// Takes over an object that is embalmed in another session with the same host, which ended or whose process did:
-    /// its kind's `revive` runs, and the event `ObjectRevived` tells its number here. Does not block.
-    ///
-    /// Errors: `HANDLE` there is none; `STATE` it is not embalmed; `DENIED` the hosts differ; `POISONED` this session
-    /// is over; `AGAIN` it is embalmed itself; `LIMIT`.
-    pub fn revive(&self, from: &Session, object: ObjectId) -> Result<()> {
-        let (old, new) = (from.0.id, self.0.id);
-        self.change(|shard, now| shard.node.object_revive(now, old, object, new))
-    }
-
-    /// Runs `f` on the payload of an object that is kept here, on this thread. Its destructor waits
-    /// meanwhile.
-    ///
-    /// Errors: `POISONED` its end has begun, or it is embalmed; `HANDLE` there is none.
-    pub fn with_object<R>(
-        &self,
-        object: ObjectId,
-        f: impl FnOnce(&(dyn Any + Send + Sync)) -> R,
-    ) -> Result<R> {
-        let id = self.0.id;
-        let payload = self.change(|shard, now| {
-            shard.node.object_enter(now, id, object)?;
-            let payload = shard.payloads.get(&(id, object)).cloned();
-            if payload.is_none() {
-                shard.node.object_leave(now, id, object)?;
-            }
-            payload.ok_or_else(|| no_object(object))
-        })?;
-        // Leaves even when `f` panics, or the object could never end.
-        let visit = Visit { session: self, object, payload: Some(payload) };
-        Ok(f(&***visit.payload.as_ref().ok_or_else(|| no_object(object))?))
-    }
-
-    /// Ends an object that is kept here, before its owner does. Its destructor runs on a worker. Does not
-    /// block.
-    ///
-    /// Errors: `HANDLE`.
-    pub fn end_object(&self, object: ObjectId) -> Result<()> {
-        self.change(|shard, now| shard.node.object_end(now, self.0.id, object))
-    }
-
-    /// A sign of life for one object that the peer keeps for this end. Does not block.
-    ///
-    /// Errors: `HANDLE`; `AGAIN` no room now; `LOST`.
-    pub fn touch(&self, object: ObjectId) -> Result<()> {
-        self.change(|shard, now| shard.node.object_touch(now, self.0.id, object))
-    }
-
-    /// Leaves data, at most 16 KiB, in an object that the peer keeps for this end. Does not block.
-    ///
-    /// Errors: `HANDLE`; `SIZE`; `AGAIN` no room now; `LOST`.
-    pub fn update(&self, object: ObjectId, data: &[u8]) -> Result<()> {
-        let data = Bytes::copy_from_slice(data);
-        self.change(|shard, now| shard.node.object_update(now, self.0.id, object, data))
-    }
-
-    /// An object that the peer keeps for this end is not needed any more. Does not block.
-    ///
-    /// Errors: `HANDLE`; `AGAIN` no room now; `LOST`.
-    pub fn release(&self, object: ObjectId) -> Result<()> {
-        self.change(|shard, now| shard.node.object_release(now, self.0.id, object))
-    }
-
-    /// Objects that are kept here for the peer, the registration (object 0) first. Does not block.
-    ///
-    /// Errors: `HANDLE`.
-    pub fn objects(&self) -> Result<Vec<ObjectInfo>> {
-        self.change(|shard, _| shard.node.objects(self.0.id))
-    }
-
-    /// One line for each object that is kept here for the peer, by the `print` of its kind where there is
-    /// one. Runs that on this thread; does not block otherwise.
-    ///
-    /// Errors: `HANDLE`.
-    pub fn print_objects(&self) -> Result<Vec<String>> {
-        let mut lines = Vec::new();
-        for info in self.objects()? {
-            let kind = self.change(|shard, _| Ok(shard.kinds.get(&info.kind).cloned()))?;
-            let print = kind.as_ref().and_then(|kind| kind.print.as_ref());
-            let text = print.and_then(|print| self.with_object(info.object, |payload| print(payload)).ok());
-            let head = format!("{} {} {:?}", info.object, info.kind, info.state);
-            lines.push(text.map_or_else(|| head.clone(), |text| format!("{head} {text}")));
-        }
-        Ok(lines)
-    }
-
     /// Calls that were run here for the peer, oldest first; the last 256 are kept. Does not block.
     ///
     /// Errors: `HANDLE`.
@@ -512,30 +416,48 @@ impl Session {
     pub fn close(&self, wait: Duration) -> Result<()> {
         self.0.engine.check_process()?;
         self.check_may_wait(Some(wait))?;
-        if self.0.is_closed.swap(true, Ordering::AcqRel) || !self.0.is_counted {
+        self.begin_close(if wait.is_zero() { DROP_TIME } else { wait })?;
+        if wait.is_zero() || !self.0.is_ending.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
         let id = self.0.id;
-        let closed = self.0.engine.with_shard(|shard, now, batch| {
-            shard.check_open()?;
-            // For those who wait on this handle.
-            batch.bells.push(self.0.bell.clone());
-            shard.node.session_close(now, id, if wait.is_zero() { DROP_TIME } else { wait })
-        });
-        match closed {
-            // It was over already.
-            Err(error) if error.code == Code::Handle => return Ok(()),
-            result => result?,
-        }
-        if wait.is_zero() {
-            return Ok(());
-        }
         let wait = wait.saturating_add(LAST_WORD);
         let state = self.block("close the session", Some(wait), |shard, _, _| {
             let state = state_of(shard, id);
             (state != SessionState::Closing).then_some(Ok(state))
         })?;
         if state == SessionState::Lost { Err(self.end_error(state)) } else { Ok(()) }
+    }
+
+    /// As [`Session::close`], and does not wait: what was written is delivered meanwhile, for at most `time` and as
+    /// long as the node lives. [`Session::state`] tells when that is over, and [`Session::watch`] tells to look; a
+    /// [`Session::close`] after it waits for it. Does not block.
+    ///
+    /// Errors: `CLOSED` the node was closed.
+    pub fn close_start(&self, time: Duration) -> Result<()> {
+        self.0.engine.check_process()?;
+        self.begin_close(time)
+    }
+
+    /// Gives this handle up, the first time.
+    fn begin_close(&self, time: Duration) -> Result<()> {
+        if self.0.is_closed.swap(true, Ordering::AcqRel) || !self.0.is_counted {
+            return Ok(());
+        }
+        let closed = self.0.engine.with_shard(|shard, now, batch| {
+            shard.check_open()?;
+            // For those who wait on this handle.
+            batch.bells.push(self.0.bell.clone());
+            shard.node.session_close(now, self.0.id, time)
+        });
+        match closed {
+            // It was over already.
+            Err(error) if error.code == Code::Handle => Ok(()),
+            result => {
+                self.0.is_ending.store(result.is_ok(), Ordering::Release);
+                result
+            }
+        }
     }
 }
 
@@ -548,27 +470,6 @@ fn join(mut parts: Parts) -> Bytes {
     match parts.len() {
         0 | 1 => parts.pop().unwrap_or_default(),
         _ => parts.concat().into(),
-    }
-}
-
-fn no_object(object: ObjectId) -> Error {
-    Error::new(Code::Handle, format!("object {object} is not kept here"))
-}
-
-/// One use of an object.
-struct Visit<'a> {
-    session: &'a Session,
-    object: ObjectId,
-    payload: Option<Arc<Payload>>,
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        // First let go, then say so: the destructor gets the payload for itself.
-        self.payload = None;
-        let (id, object) = (self.session.id(), self.object);
-        // An error means that the node has closed.
-        let _ = self.session.change(|shard, now| shard.node.object_leave(now, id, object));
     }
 }
 

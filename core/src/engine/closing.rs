@@ -5,8 +5,9 @@
 
 use super::bridge::closing;
 use super::command::Command;
-use super::event::{LogLevel, NodeEvent};
+use super::event::LogLevel;
 use super::event_loop::LAST_TURN;
+use super::service::Running;
 use super::shard::{Batch, Shard};
 use super::{Engine, Place, clock, is_inline, workers};
 use clerver_proto::error::{Code, Error, Result};
@@ -50,79 +51,13 @@ impl Engine {
         }
         let until = clock::deadline(wait);
         self.change(|shard, now| shard.node.drain(now))?;
-        let mut told = None;
         loop {
-            let undelivered = self.undelivered();
-            let running = self.running_calls();
-            self.tell_progress(&undelivered, &running, &mut told);
+            let (undelivered, running) = self.with_shard(|shard, now, batch| shard.look_at_drain(now, batch));
             if (undelivered.is_empty() && running.is_empty()) || clock::now() >= until {
                 return Ok(Drained { undelivered, running });
             }
             self.pause(until, |_| false)?;
         }
-    }
-
-    /// An event for each step of a drain.
-    fn tell_progress(
-        self: &Arc<Self>,
-        undelivered: &[Leftover],
-        running: &[String],
-        told: &mut Option<(usize, u64, usize)>,
-    ) {
-        let undelivered_bytes = undelivered.iter().map(|(_, _, report)| report.written - report.held).sum();
-        self.with_shard(|shard, _, batch| {
-            let is_open = |session: &SessionId| {
-                shard.node.session_info(*session).is_ok_and(|info| !info.state.is_final())
-            };
-            let sessions = shard.node.sessions().iter().filter(|session| is_open(session)).count();
-            let now = (sessions, undelivered_bytes, running.len());
-            if told.replace(now) != Some(now) {
-                let running = running.to_vec();
-                shard.tell(NodeEvent::Draining { sessions, undelivered_bytes, running }, batch);
-            }
-        });
-    }
-
-    /// Waits until the peer of a session holds what was written, or the time is over.
-    pub(crate) fn drain_session(self: &Arc<Self>, session: SessionId, wait: Option<Duration>) -> Result<()> {
-        let until = clock::deadline(wait);
-        loop {
-            let (state, left) = self.change(|shard, _| {
-                let info = shard.node.session_info(session)?;
-                Ok((info.state, shard.node.undelivered(session).unwrap_or_default().len()))
-            })?;
-            if left == 0 {
-                return Ok(());
-            }
-            let what = format!("drain session {session}: {left} channels are not delivered");
-            if state.is_final() {
-                return Err(Error::new(Code::Lost, what));
-            }
-            if clock::now() >= until {
-                return Err(Error::new(Code::Timeout, what));
-            }
-            self.pause(until, |_| false)?;
-        }
-    }
-
-    /// Channels of open sessions whose data the peer does not hold yet, released ones too.
-    fn undelivered(self: &Arc<Self>) -> Vec<Leftover> {
-        self.with_shard(|shard, _, _| {
-            let mut found = Vec::new();
-            for session in shard.node.sessions() {
-                let peer = match shard.node.session_info(session) {
-                    Ok(info) if !info.state.is_final() => Some(info.peer),
-                    _ => continue,
-                };
-                let left = shard.node.undelivered(session).unwrap_or_default();
-                found.extend(left.into_iter().map(|report| (session, peer, report)));
-            }
-            found
-        })
-    }
-
-    fn running_calls(self: &Arc<Self>) -> Vec<String> {
-        self.with_shard(|shard, _, _| shard.running.values().map(|running| running.name()).collect())
     }
 
     /// Waits a moment for progress; most of it rings the bell of events, the rest is looked at again soon. Without a
@@ -167,7 +102,7 @@ impl Engine {
             }
         }
         let mut closed = Closed { undelivered: Vec::new(), stuck: self.stuck() };
-        let left = self.undelivered();
+        let left = self.with_shard(|shard, _, _| shard.undelivered());
         let why = Error::new(Code::Closed, format!("use node {}: it was closed", self.id));
         let dropped = self.with_shard(|shard, _, batch| {
             for (session, peer, report) in shard.endings.take().unwrap_or_default() {
@@ -224,14 +159,10 @@ impl Engine {
     fn cancel_connects(&self, shard: &mut Shard, now: Instant, batch: &mut Batch) {
         let awaited = shard.connecting.iter().filter(|(_, connecting)| connecting.is_awaited());
         for connector in awaited.map(|(connector, _)| connector).collect::<Vec<_>>() {
-            // An error means that it ended by itself.
-            let _ = shard.node.connect_cancel(now, connector);
-            shard.drain(now, batch);
-            if let Some(connecting) = shard.connecting.get_mut(&connector) {
-                let what = format!("connect to {}: node {} was closed", connecting.address, self.id);
-                connecting.result.get_or_insert(Err(Error::new(Code::Closed, what)));
-                batch.bells.push(connecting.bell.clone());
-            }
+            let address =
+                shard.connecting.get(&connector).map_or("", |connecting| connecting.address.as_str());
+            let what = format!("connect to {address}: node {} was closed", self.id);
+            shard.cancel_connect(now, connector, Error::new(Code::Closed, what), batch);
         }
     }
 
@@ -265,16 +196,17 @@ impl Engine {
 
     /// Handlers and callbacks that have not returned, and destructors that were not run.
     fn stuck(self: &Arc<Self>) -> Vec<String> {
-        let (inline, mut destructors) = self.with_shard(|shard, _, _| {
-            let inline = shard.running.values().filter(|running| running.is_inline);
-            (inline.map(|running| running.name()).collect::<Vec<_>>(), shard.destructors())
+        let (others, mut destructors) = self.with_shard(|shard, _, _| {
+            // Of the others the workers know.
+            let others = shard.running.values().filter(|running| running.is_inline || running.is_deferred());
+            (others.map(|running| running.name()).collect::<Vec<_>>(), shard.destructors())
         });
         // After the others: a destructor that is handed out in between is found twice, and not never.
         let busy = self.workers.busy();
         for (_, destroys) in &busy {
             destroys.map(|object| destructors.remove(&object));
         }
-        busy.into_iter().map(|(name, _)| name).chain(inline).chain(destructors.into_values()).collect()
+        busy.into_iter().map(|(name, _)| name).chain(others).chain(destructors.into_values()).collect()
     }
 
     /// Whether all sessions have ended, all was sent, their objects are gone, and no user code runs.
@@ -283,7 +215,8 @@ impl Engine {
     }
 
     fn is_quiet_in(&self, shard: &Shard) -> bool {
-        shard.is_over() && self.workers.busy().is_empty()
+        let is_deferred = |running: &Arc<Running>| running.is_deferred();
+        shard.is_over() && self.workers.busy().is_empty() && !shard.running.values().any(is_deferred)
     }
 
     fn stop_workers(&self) {

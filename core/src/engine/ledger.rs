@@ -6,7 +6,7 @@
 use super::clock;
 use super::event::{LogLevel, NodeEvent, SessionEvent};
 use super::service::Running;
-use super::shard::{Batch, CallWork, Chore, Connecting, ObjectWork, Shard, not_run};
+use super::shard::{Batch, CallWork, Chore, ObjectWork, Shard, not_run};
 use super::watch::Ready;
 use clerver_proto::error::Code;
 use clerver_proto::id::{ChannelId, LinkId, NodeId, SessionId};
@@ -23,27 +23,20 @@ impl Shard {
         match event {
             Event::Connected { connector, session, shared } => {
                 let peer = self.meet(session);
-                match self.connecting.get_mut(&connector).filter(|connecting| connecting.is_awaited()) {
-                    Some(connecting) => {
-                        connecting.result = Some(Ok(session));
-                        batch.bells.push(connecting.bell.clone());
-                    }
+                if self.connecting.get(&connector).is_some_and(|connecting| connecting.is_awaited()) {
+                    self.settle_connect(connector, Ok(session), batch);
+                } else {
                     // A connect that was answered long ago reached another node: nobody has a handle yet.
-                    None => self.offer(session, batch),
+                    self.offer(session, batch);
                 }
                 if let Some(peer) = peer {
                     self.tell(NodeEvent::Connected { session, peer, shared }, batch);
                 }
             }
             Event::ConnectFailed { connector, why } => {
-                let address = match self.connecting.get_mut(&connector) {
-                    Some(connecting) => {
-                        connecting.result = Some(Err(why.clone()));
-                        batch.bells.push(connecting.bell.clone());
-                        connecting.address.clone()
-                    }
-                    None => String::new(),
-                };
+                self.settle_connect(connector, Err(why.clone()), batch);
+                let address = self.connecting.get(&connector).map(|connecting| connecting.address.clone());
+                let address = address.unwrap_or_default();
                 self.tell(NodeEvent::ConnectFailed { address, why }, batch);
             }
             Event::AddressFailed { connector, address, why } => {
@@ -178,12 +171,17 @@ impl Shard {
             Told::PeerDrains => self.tell_session(session, SessionEvent::PeerDrains, batch),
             Told::Opened(channel) => self.tell_session(session, SessionEvent::Opened(channel), batch),
             Told::Openable => self.tell_session(session, SessionEvent::Openable, batch),
+            Told::Delivered => {
+                self.note_drained(session);
+                self.ring(session, Ready::Session, batch);
+            }
             Told::Readable(channel) => self.ring(session, Ready::Readable(channel), batch),
             Told::Writable(channel) => self.ring(session, Ready::Writable(channel), batch),
             Told::Call(request) => self.note_call(session, request, batch),
             Told::CallCancelled(call) => {
                 if let Some(running) = self.running.get(&(session, call)) {
                     running.cancel();
+                    self.ring(session, Ready::Readable(call), batch);
                 }
             }
             Told::ObjectAttached { object, kind } => {
@@ -256,10 +254,10 @@ impl Shard {
         );
         self.tell(NodeEvent::SessionState { session, from, to, why }, batch);
         if to.is_final() {
+            self.note_drained(session);
             let calls = (session, ChannelId(0))..=(session, ChannelId(u64::MAX));
             self.running.range(calls).for_each(|(_, running)| running.cancel());
-            let is_over = |connecting: &Connecting| connecting.session == Some(session);
-            self.connecting.retain(|_, connecting| !is_over(connecting));
+            self.connecting.retain(|_, connecting| connecting.session != Some(session));
             self.bound_accepted();
             self.drop_if_unused(session);
         }

@@ -20,8 +20,10 @@ mod bridge;
 mod clock;
 mod closing;
 mod command;
+mod connecting;
 mod descriptor;
 mod dial;
+mod draining;
 mod driver;
 mod event;
 mod event_loop;
@@ -52,6 +54,7 @@ mod workers;
 pub(crate) use bell::Bell;
 pub(crate) use clock::{deadline, now};
 pub(crate) use closing::Leftover;
+pub(crate) use connecting::PendingConnect;
 #[cfg(test)]
 pub(crate) use descriptor::in_forked_child;
 pub use descriptor::process_mark;
@@ -63,7 +66,7 @@ pub(crate) use network::own_address;
 pub(crate) use object::KindCallbacks;
 pub use object::Payload;
 pub(crate) use service::{IncomingCall, Service};
-pub(crate) use shard::{Batch, Connecting, Shard};
+pub(crate) use shard::{Batch, Shard};
 pub(crate) use watch::Ready;
 
 use crate::options::Settings;

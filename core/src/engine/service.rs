@@ -35,7 +35,11 @@ pub(crate) struct Running {
     service: Arc<str>,
     pub(crate) is_inline: bool,
     is_cancelled: AtomicBool,
-    /// Bytes of its request, while that waits for its handler.
+    /// Its handler left the answer for later.
+    is_deferred: AtomicBool,
+    /// Bytes of its request.
+    bytes: u64,
+    /// The same, while that waits for its handler, or for the answer that was left for later.
     waiting_bytes: AtomicU64,
     /// Of them all in its session.
     waiting_in_session: Arc<AtomicU64>,
@@ -53,6 +57,8 @@ impl Running {
             service: Arc::clone(service),
             is_inline,
             is_cancelled: AtomicBool::new(false),
+            is_deferred: AtomicBool::new(false),
+            bytes,
             waiting_bytes: AtomicU64::new(bytes),
             waiting_in_session: Arc::clone(in_session),
         }
@@ -61,6 +67,20 @@ impl Running {
     /// For the report of what is stuck.
     pub(crate) fn name(&self) -> String {
         format!("service \"{}\"", self.service)
+    }
+
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.is_deferred.load(Ordering::Acquire)
+    }
+
+    /// No worker is busy with it from now on, so it counts as one that waits. False the second time.
+    fn defer(&self) -> bool {
+        let is_first = !self.is_deferred.swap(true, Ordering::AcqRel);
+        if is_first {
+            self.waiting_bytes.store(self.bytes, Ordering::Release);
+            self.waiting_in_session.fetch_add(self.bytes, Ordering::AcqRel);
+        }
+        is_first
     }
 
     /// Its request waits no more.
@@ -88,12 +108,14 @@ pub(crate) struct IncomingCall {
     pub(crate) bell: Bell,
     service: Arc<Service>,
     running: Arc<Running>,
+    is_answered: AtomicBool,
 }
 
 impl IncomingCall {
     pub(crate) fn new(engine: Arc<Engine>, work: CallWork) -> IncomingCall {
         let CallWork { service, session, peer, bell, request, running } = work;
-        IncomingCall { engine, session, request, peer, bell, service, running }
+        let is_answered = AtomicBool::new(false);
+        IncomingCall { engine, session, request, peer, bell, service, running, is_answered }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -104,22 +126,27 @@ impl IncomingCall {
         self.request.deadline.map(|deadline| deadline.since(clock::now()))
     }
 
-    fn call(&self) -> ChannelId {
+    /// The answer comes later, and not from the handler. False the second time.
+    pub(crate) fn defer(&self) -> bool {
+        self.running.defer()
+    }
+
+    pub(crate) fn call(&self) -> ChannelId {
         self.request.channel
     }
 
     /// Sends one part of the reply, and waits for room where waiting is possible.
     pub(crate) fn reply_part(&self, part: Bytes) -> Result<()> {
         let (session, call) = (self.session, self.call());
-        self.when_there_is_room(|shard, now, _| {
+        self.when_there_is_room(self.patience(), |shard, now, _| {
             shard.node.call_reply(now, session, call, part.clone(), false)
         })
     }
 
     /// Sends the whole reply, or the rest of it: the call is over with that.
-    fn reply_last(&self, reply: &Bytes) -> Result<()> {
+    fn reply_last(&self, reply: &Bytes, wait: Option<Duration>) -> Result<()> {
         let (session, call) = (self.session, self.call());
-        self.when_there_is_room(|shard, now, _| {
+        self.when_there_is_room(wait, |shard, now, _| {
             let answered = shard.node.call_answer(now, session, call, reply.clone());
             if !answered.as_ref().is_err_and(|error| error.code == Code::Again) {
                 shard.running.remove(&(session, call));
@@ -129,12 +156,16 @@ impl IncomingCall {
         })
     }
 
-    /// The driving thread must not wait: an inline handler gets AGAIN.
+    /// The driving thread must not wait: an inline handler gets AGAIN, and so does who answers later.
+    fn patience(&self) -> Option<Duration> {
+        (super::is_inline() || self.running.is_deferred()).then_some(Duration::ZERO)
+    }
+
     fn when_there_is_room(
         &self,
+        wait: Option<Duration>,
         mut attempt: impl FnMut(&mut Shard, Instant, &mut Batch) -> Result<()>,
     ) -> Result<()> {
-        let wait = if super::is_inline() { Some(Duration::ZERO) } else { None };
         let no_room = || {
             let what = format!("reply to a call of service \"{}\": no room", self.request.service);
             Error::new(Code::Again, what)
@@ -154,7 +185,9 @@ impl IncomingCall {
         self.running.begin();
         let result = catch_unwind(AssertUnwindSafe(|| (self.service.handler)(&self)));
         let result = result.unwrap_or_else(|panic| Err(self.note_panic(&*panic)));
-        self.answer(result);
+        if result.is_err() || !self.running.is_deferred() {
+            self.answer(result);
+        }
     }
 
     fn note_panic(&self, panic: &(dyn std::any::Any + Send)) -> Error {
@@ -164,11 +197,16 @@ impl IncomingCall {
         Error::new(Code::CallFailed, format!("the handler of service \"{service}\" panicked: {text}"))
     }
 
-    fn answer(self: Arc<Self>, result: Result<Vec<u8>>) {
+    /// Ends the call. The first answer counts. Does not block where `patience` is none.
+    pub(crate) fn answer(self: Arc<Self>, result: Result<Vec<u8>>) {
+        if self.is_answered.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.running.begin();
         match result {
             Ok(reply) => {
                 let reply = Bytes::from(reply);
-                match self.reply_last(&reply) {
+                match self.reply_last(&reply, self.patience()) {
                     Err(error) if error.code == Code::Again => self.answer_later(reply),
                     // Any other error means that the node has closed.
                     _ => {}
@@ -185,13 +223,13 @@ impl IncomingCall {
         }
     }
 
-    /// The driving thread cannot wait for room; a worker can.
+    /// The driving thread cannot wait for room, nor can who answers later; a worker can.
     fn answer_later(self: Arc<Self>, reply: Bytes) {
         let workers = Arc::clone(&self.engine.workers);
         let name = self.running.name();
         let task = Task::chore(name, move || {
             // An error means that the node has closed.
-            let _ = self.reply_last(&reply);
+            let _ = self.reply_last(&reply, None);
         });
         // Refused only when the node has closed, and then nobody waits for the reply.
         let _ = workers.submit(task);

@@ -9,6 +9,8 @@
 use super::alarm::NodeAlarm;
 use super::bell::Bell;
 use super::command::Command;
+use super::connecting::PendingConnect;
+use super::draining::Draining;
 use super::event::{EventQueue, LogLevel, NodeEvent, SessionEvent};
 use super::link::Link;
 use super::object::{KindCallbacks, SharedPayload};
@@ -53,33 +55,6 @@ pub(crate) struct Hub {
     pub(crate) is_forgotten: bool,
     /// Bytes of requests that wait for their handlers.
     pub(crate) waiting_bytes: Arc<AtomicU64>,
-}
-
-/// A connect that was asked for.
-pub(crate) struct Connecting {
-    pub(crate) address: String,
-    pub(crate) result: Option<Result<SessionId>>,
-    /// Its session, once somebody took the result; it redials until that ends.
-    pub(crate) session: Option<SessionId>,
-    pub(crate) last_failure: Option<Box<Error>>,
-    pub(crate) bell: Bell,
-}
-
-impl Connecting {
-    pub(crate) fn new(address: String) -> Box<Connecting> {
-        let bell = Bell::default();
-        Box::new(Connecting { address, result: None, session: None, last_failure: None, bell })
-    }
-
-    /// Whether a caller waits for its result.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.result.is_none() && self.session.is_none()
-    }
-
-    /// Whether a caller is about to take this session.
-    fn offers(&self, session: SessionId) -> bool {
-        self.result.as_ref().is_some_and(|result| result.as_ref() == Ok(&session))
-    }
 }
 
 /// A call that a peer made, to be run.
@@ -185,7 +160,9 @@ pub(crate) struct Shard {
     pub(super) lingering: usize,
     /// Boxed, as all that is large in a table that may have room for more.
     pub(crate) hubs: SmallMap<SessionId, Box<Hub>>,
-    pub(crate) connecting: SmallMap<ConnectorId, Box<Connecting>>,
+    pub(crate) connecting: SmallMap<ConnectorId, Box<PendingConnect>>,
+    /// Since somebody drained the node.
+    pub(super) draining: Option<Draining>,
     pub(crate) accepted: VecDeque<SessionId>,
     pub(crate) accept_bell: Bell,
     pub(crate) events: EventQueue<NodeEvent>,
@@ -238,6 +215,7 @@ impl Shard {
             lingering: 0,
             hubs: SmallMap::default(),
             connecting: SmallMap::default(),
+            draining: None,
             accepted: VecDeque::new(),
             accept_bell,
             events: EventQueue::new(events_max),
@@ -356,8 +334,13 @@ impl Shard {
             while let Some(output) = self.node.poll(now) {
                 self.output(output, batch);
             }
-            let Some(chore) = self.chores.pop_front() else { return };
-            self.do_chore(now, chore);
+            if let Some(chore) = self.chores.pop_front() {
+                self.do_chore(now, chore);
+            } else if self.drain_may_be_over() {
+                self.look_at_drain(now, batch);
+            } else {
+                return;
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use super::command::Command;
 use super::event::NodeEvent;
 use super::shard::{Batch, Hub, Shard};
 use clerver_proto::error::{Code, Error, Result};
-use clerver_proto::id::{ChannelId, SessionId};
+use clerver_proto::id::{ChannelId, ConnectorId, SessionId};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Who, besides blocked threads, is told of a channel.
@@ -34,10 +34,17 @@ pub(crate) enum Ready {
     Session,
 }
 
+/// What a program is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Item {
+    Of(SessionId, Ready),
+    Connect(ConnectorId),
+}
+
 /// Watched things that are ready, in the order in which they became so.
 pub(crate) struct ReadyQueue {
-    queue: VecDeque<(SessionId, Ready)>,
-    queued: BTreeSet<(SessionId, Ready)>,
+    queue: VecDeque<Item>,
+    queued: BTreeSet<Item>,
     /// Of those who wait for an event of the node.
     bell: Bell,
 }
@@ -47,15 +54,15 @@ impl ReadyQueue {
         ReadyQueue { queue: VecDeque::new(), queued: BTreeSet::new(), bell }
     }
 
-    fn push(&mut self, session: SessionId, ready: Ready, batch: &mut Batch) {
-        if self.queued.insert((session, ready)) {
-            self.queue.push_back((session, ready));
+    fn push(&mut self, item: Item, batch: &mut Batch) {
+        if self.queued.insert(item) {
+            self.queue.push_back(item);
             batch.has_events = true;
             batch.bells.push(self.bell.clone());
         }
     }
 
-    fn pop(&mut self) -> Option<(SessionId, Ready)> {
+    fn pop(&mut self) -> Option<Item> {
         let first = self.queue.pop_front()?;
         self.queued.remove(&first);
         Some(first)
@@ -71,7 +78,7 @@ pub(super) struct Waiting {
 impl Watcher {
     fn tell(self, session: SessionId, ready: Ready, queue: &mut ReadyQueue, batch: &mut Batch) {
         match self {
-            Watcher::Program(_) => queue.push(session, ready, batch),
+            Watcher::Program(_) => queue.push(Item::Of(session, ready), batch),
             Watcher::Bridge(token) => batch.commands.push(Command::Pump(token)),
         }
     }
@@ -87,8 +94,24 @@ impl Hub {
             watcher.tell(session, Ready::Writable(channel), queue, batch);
         }
         if self.watched.is_some() {
-            queue.push(session, Ready::Session, batch);
+            queue.push(Item::Of(session, Ready::Session), batch);
         }
+    }
+
+    /// The event that tells the program of this.
+    fn event(&self, ready: Ready) -> Option<NodeEvent> {
+        let token = match ready {
+            Ready::Session => self.watched?,
+            Ready::Readable(channel) | Ready::Writable(channel) => match self.watchers.get(&channel)? {
+                &Watcher::Program(token) => token,
+                Watcher::Bridge(_) => return None,
+            },
+        };
+        Some(match ready {
+            Ready::Session => NodeEvent::SessionReady { token },
+            Ready::Readable(_) => NodeEvent::Readable { token },
+            Ready::Writable(_) => NodeEvent::Writable { token },
+        })
     }
 }
 
@@ -107,9 +130,18 @@ impl Shard {
             Ready::Session => {
                 batch.bells.push(hub.bell.clone());
                 if hub.watched.is_some() {
-                    self.ready.push(session, ready, batch);
+                    self.ready.push(Item::Of(session, ready), batch);
                 }
             }
+        }
+    }
+
+    /// What became of a connect is known: wakes those who wait for it.
+    pub(super) fn ring_connect(&mut self, connector: ConnectorId, batch: &mut Batch) {
+        let Some(connecting) = self.connecting.get(&connector) else { return };
+        batch.bells.push(connecting.bell.clone());
+        if connecting.watched.is_some() {
+            self.ready.push(Item::Connect(connector), batch);
         }
     }
 
@@ -183,21 +215,18 @@ impl Shard {
     }
 
     fn next_ready(&mut self) -> Option<NodeEvent> {
-        while let Some((session, ready)) = self.ready.pop() {
-            let Some(hub) = self.hubs.get(&session) else { continue };
-            let token = match ready {
-                Ready::Session => hub.watched,
-                Ready::Readable(channel) | Ready::Writable(channel) => match hub.watchers.get(&channel) {
-                    Some(&Watcher::Program(token)) => Some(token),
-                    _ => None,
-                },
+        while let Some(item) = self.ready.pop() {
+            let event = match item {
+                Item::Of(session, ready) => self.hubs.get(&session).and_then(|hub| hub.event(ready)),
+                Item::Connect(connector) => {
+                    let watched = self.connecting.get(&connector).and_then(|connecting| connecting.watched);
+                    watched.map(|token| NodeEvent::Readable { token })
+                }
             };
-            let Some(token) = token else { continue };
-            return Some(match ready {
-                Ready::Session => NodeEvent::SessionReady { token },
-                Ready::Readable(_) => NodeEvent::Readable { token },
-                Ready::Writable(_) => NodeEvent::Writable { token },
-            });
+            // Nobody watches any more what has none.
+            if event.is_some() {
+                return event;
+            }
         }
         None
     }

@@ -421,6 +421,15 @@ impl Node {
         self.session(session).map(Session::undelivered)
     }
 
+    /// Whether the peer holds everything that was written. If not, `Delivered` follows once it does, unless the session
+    /// ends before.
+    ///
+    /// # Errors
+    /// `HANDLE`.
+    pub fn session_drain(&mut self, now: Instant, session: SessionId) -> Result<bool> {
+        self.command(now, session).map(Session::ask_delivered)
+    }
+
     // ---- calls ----
 
     /// Calls a service of the peer. Replies are taken with `channel_receive`; `END` after the last one means

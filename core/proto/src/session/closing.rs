@@ -305,12 +305,20 @@ impl Session {
 
     /// Channels that the peer does not hold whole.
     pub(crate) fn undelivered(&self) -> Vec<crate::io::ChannelReport> {
-        let waits = |channel: &&crate::channel::Channel| {
-            channel.id != CONTROL
-                && channel.send.reset_info().is_none()
-                && channel.send.kept() < channel.send.written()
-        };
-        self.streams.iter().filter(waits).map(report).collect()
+        self.streams.iter().filter(|channel| is_undelivered(channel)).map(report).collect()
+    }
+
+    /// Whether the peer holds everything. If not, an event says so once it does.
+    pub(crate) fn ask_delivered(&mut self) -> bool {
+        self.is_delivery_asked = self.streams.iter().any(is_undelivered);
+        !self.is_delivery_asked
+    }
+
+    /// Answers whoever asked, when the time has come; the end of the session answers for itself.
+    pub(super) fn note_delivered(&mut self) {
+        if self.is_delivery_asked && !self.state.is_final() && self.ask_delivered() {
+            self.event(SessionEvent::Delivered);
+        }
     }
 
     /// The application forgets the session: unread bytes go.
@@ -327,4 +335,10 @@ impl Session {
             (None, _) => Code::Lost,
         }
     }
+}
+
+fn is_undelivered(channel: &crate::channel::Channel) -> bool {
+    channel.id != CONTROL
+        && channel.send.reset_info().is_none()
+        && channel.send.kept() < channel.send.written()
 }

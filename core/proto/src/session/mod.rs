@@ -135,6 +135,8 @@ pub(crate) struct Session {
     /// When it is lost that was embalmed, until contact is back.
     embalmed_until: Option<Instant>,
     draining: bool,
+    /// Somebody waits until the peer holds everything.
+    is_delivery_asked: bool,
     /// How often this end, and the peer's, was taken over by another process (S6).
     pub(crate) epoch: u64,
     pub(crate) peer_epoch: u64,
@@ -219,6 +221,7 @@ impl Session {
             swept: false,
             embalmed_until: None,
             draining: false,
+            is_delivery_asked: false,
             epoch: 1,
             peer_epoch: 1,
             is_unrevived: false,
@@ -369,6 +372,7 @@ impl Session {
             self.follow_wish(now);
         }
         self.check_closed(now);
+        self.note_delivered();
         Ok(())
     }
 

@@ -214,8 +214,47 @@ impl World {
             // Everything fitted before the reader stopped: the writer need not hear of it any more.
             self.goals[goal].finish(run, 1);
         }
+        self.ask_delivered(pid, session)?;
         self.maybe_release(pid, session, channel);
         Ok(())
+    }
+
+    /// Asks to be told when the peer holds everything.
+    fn ask_delivered(&mut self, pid: Pid, session: SessionId) -> Verdict {
+        let Ok(is_delivered) =
+            self.api(pid, "session_drain", |node, now| node.session_drain(now, session))?
+        else {
+            return Ok(());
+        };
+        let left = self.api(pid, "undelivered", |node, _| node.undelivered(session))?.unwrap_or_default();
+        ensure!(
+            is_delivered == left.is_empty(),
+            I3,
+            "process {pid} drains session {session}: {is_delivered}, and {} channels are not delivered",
+            left.len()
+        );
+        if let Some(known) = self.sess(pid, session) {
+            known.asks_delivered = !is_delivered;
+        }
+        Ok(())
+    }
+
+    /// It was told so, which it asked for.
+    pub(super) fn delivered(&mut self, pid: Pid, session: SessionId) -> Verdict {
+        let asked = self.sess(pid, session).map(|known| std::mem::take(&mut known.asks_delivered));
+        ensure!(
+            asked != Some(false),
+            I3,
+            "process {pid} is told that session {session} is delivered, unasked"
+        );
+        Ok(())
+    }
+
+    /// Whether somebody waits to be told of a session, of which nothing is undelivered.
+    pub(crate) fn was_not_told(&self, pid: Pid, session: SessionId) -> bool {
+        let asks = self.procs[pid].app.sessions.get(&session).is_some_and(|known| known.asks_delivered);
+        let node = self.procs[pid].node.as_ref();
+        asks && node.is_some_and(|node| node.undelivered(session).is_ok_and(|left| left.is_empty()))
     }
 
     /// The writer of a broken channel gives up in the middle.

@@ -179,6 +179,7 @@ impl World {
             running: BTreeMap::new(),
             held: BTreeMap::new(),
             waiting: Vec::new(),
+            asks_delivered: false,
         };
         self.procs[pid].app.sessions.insert(session, known);
         self.check.objects.registration(pid, session);

@@ -140,6 +140,8 @@ pub(crate) struct Sess {
     pub held: BTreeMap<ObjectId, usize>,
     /// Goals that wait until a channel can be opened, or a call started.
     pub waiting: Vec<Job>,
+    /// It waits to be told that the peer holds everything.
+    pub asks_delivered: bool,
 }
 
 /// One application.
@@ -260,6 +262,7 @@ impl World {
                 waiting.into_iter().flatten().for_each(|job| self.soon(pid, job));
             }
             SessionEvent::LinkAttached { .. } => self.thaw(pid, session),
+            SessionEvent::Delivered => return self.delivered(pid, session),
             SessionEvent::Call(request) => return self.called(pid, session, *request),
             SessionEvent::CallCancelled(call) => {
                 if let Some(handler) = self.sess(pid, session).and_then(|known| known.running.get_mut(&call))

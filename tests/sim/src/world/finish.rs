@@ -119,6 +119,11 @@ impl World {
                     "session {session} of process {pid} is {} and its other end does not know it",
                     view.state.name()
                 );
+                ensure!(
+                    !self.was_not_told(pid, session),
+                    I2,
+                    "process {pid} waits to hear that session {session} is delivered, and it is"
+                );
             }
         }
         Ok(())
