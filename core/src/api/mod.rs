@@ -1,8 +1,8 @@
 //! The public Rust API: what programs, and the C, Python and Node faces, are written against.
 //!
-//! Handles ([`Node`], [`Connecting`], [`Session`], [`Channel`], [`Call`]) are cheap to clone and may be used from any thread.
-//! A wait is an `Option<Duration>`: `None` waits for ever. No user code runs with a lock held or inside the
-//! caller's own call; it runs on worker threads, on the engine's thread when a service says `inline`, or
+//! Handles ([`Node`], [`Connecting`], [`Session`], [`Channel`], [`Call`]) are cheap to clone and may be used from
+//! any thread. A wait is an `Option<Duration>`: `None` waits for ever. No user code runs with a lock held or inside
+//! the caller's own call; it runs on worker threads, on the engine's thread when a service says `inline`, or
 //! inside [`Node::run_once`] when the program drives the node itself.
 //!
 //! Every method that can fail may also answer `FORKED` (in a child of the process that opened the node) and

@@ -178,12 +178,7 @@ impl Shard {
             Told::Readable(channel) => self.ring(session, Ready::Readable(channel), batch),
             Told::Writable(channel) => self.ring(session, Ready::Writable(channel), batch),
             Told::Call(request) => self.note_call(session, request, batch),
-            Told::CallCancelled(call) => {
-                if let Some(running) = self.running.get(&(session, call)) {
-                    running.cancel();
-                    self.ring(session, Ready::Readable(call), batch);
-                }
-            }
+            Told::CallCancelled(call) => self.note_cancelled(session, call, batch),
             Told::ObjectAttached { object, kind } => {
                 self.tell_session(session, SessionEvent::ObjectAttached { object, kind }, batch);
             }
@@ -210,6 +205,14 @@ impl Shard {
                 batch.lines.push((LogLevel::Warn, line));
                 self.tell_session(session, SessionEvent::ObjectStuck { object }, batch);
             }
+        }
+    }
+
+    /// The caller of a call that runs here gave up.
+    fn note_cancelled(&mut self, session: SessionId, call: ChannelId, batch: &mut Batch) {
+        if let Some(running) = self.running.get(&(session, call)) {
+            running.cancel();
+            self.ring(session, Ready::Readable(call), batch);
         }
     }
 
