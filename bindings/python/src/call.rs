@@ -1,10 +1,11 @@
 //! Calls, from the caller's side (`Call`) and from the handler's (`CallContext`).
 
 use crate::data::Given;
-use crate::error::{interpreter_ended, of_exception};
+use crate::error::{interpreter_ended, of_exception, raise};
 use crate::session::Session;
 use crate::wait::{detached, seconds, unless_again};
-use clerver::Code;
+use clerver::{Code, Error};
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -87,6 +88,49 @@ impl CallContext {
     fn reply_part(&self, py: Python<'_>, part: &Bound<'_, PyAny>) -> PyResult<()> {
         let part = Given::new(part)?;
         detached(py, || self.0.reply_part(part.as_ref()))
+    }
+
+    /// Of a deferred call: the same without a wait; `None` when there is no room.
+    fn try_reply_part(&self, py: Python<'_>, part: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+        let part = Given::new(part)?;
+        unless_again(py, Code::Again, || self.0.reply_part(part.as_ref()).map(|()| true))
+    }
+
+    fn defer(&self, py: Python<'_>) -> PyResult<DeferredReply> {
+        Ok(DeferredReply(Mutex::new(Some(detached(py, || self.0.defer())?))))
+    }
+}
+
+/// The duty to answer a call later.
+#[pyclass(frozen, module = "clerver._clerver")]
+pub(crate) struct DeferredReply(Mutex<Option<clerver::DeferredReply>>);
+
+impl DeferredReply {
+    fn answer(&self, py: Python<'_>, result: clerver::Result<Vec<u8>>) -> PyResult<()> {
+        let deferred = self.0.lock().take();
+        let answered = || Error::new(Code::State, "finish a deferred call: it is answered already");
+        let deferred = deferred.ok_or_else(|| raise(py, &answered()))?;
+        py.detach(|| deferred.finish(result));
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl DeferredReply {
+    /// Answers with the last part of the reply.
+    fn finish(&self, py: Python<'_>, reply: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reply = Given::new(reply)?.as_ref().to_vec();
+        self.answer(py, Ok(reply))
+    }
+
+    /// Answers as if the handler had raised this.
+    fn fail(&self, py: Python<'_>, why: &Bound<'_, PyAny>) -> PyResult<()> {
+        let why = of_exception(py, &PyErr::from_value(why.clone()));
+        self.answer(py, Err(why))
+    }
+
+    fn watch(&self, py: Python<'_>, token: u64) -> PyResult<()> {
+        detached(py, || self.0.lock().as_ref().map_or(Ok(()), |deferred| deferred.watch(token)))
     }
 }
 

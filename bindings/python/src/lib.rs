@@ -23,10 +23,12 @@ fn _clerver(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("EMBALMED_BYTES_MAX", clerver::EMBALMED_BYTES_MAX)?;
     module.add("CODES", error::codes())?;
     module.add_class::<node::Node>()?;
+    module.add_class::<node::Connecting>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<channel::Channel>()?;
     module.add_class::<call::Call>()?;
     module.add_class::<call::CallContext>()?;
+    module.add_class::<call::DeferredReply>()?;
     module.add_class::<data::Data>()?;
     Ok(())
 }

@@ -29,6 +29,39 @@ pub(crate) struct Wish {
     standby_links: u8,
 }
 
+impl From<Wish> for ConnectOptions {
+    fn from(wish: Wish) -> ConnectOptions {
+        let Wish { addresses, race, any_node, bulk_links, standby_links } = wish;
+        ConnectOptions { addresses, race, any_node, bulk_links, standby_links }
+    }
+}
+
+/// A connect that was started.
+#[pyclass(frozen, module = "clerver._clerver")]
+pub(crate) struct Connecting(clerver::Connecting);
+
+#[pymethods]
+impl Connecting {
+    #[pyo3(signature = (timeout=None))]
+    fn take(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Session> {
+        let wait = seconds(timeout)?;
+        Ok(Session(detached(py, || self.0.take(wait))?))
+    }
+
+    /// The session, if there is one.
+    fn try_take(&self, py: Python<'_>) -> PyResult<Option<Session>> {
+        Ok(unless_again(py, Code::Again, || self.0.try_take())?.map(Session))
+    }
+
+    fn watch(&self, py: Python<'_>, token: u64) -> PyResult<()> {
+        detached(py, || self.0.watch(token))
+    }
+
+    fn cancel(&self, py: Python<'_>) {
+        py.detach(|| self.0.cancel());
+    }
+}
+
 impl Drop for Node {
     /// Handlers that still run want the interpreter.
     fn drop(&mut self) {
@@ -112,9 +145,13 @@ impl Node {
     #[pyo3(signature = (options, timeout=None))]
     fn connect(&self, py: Python<'_>, options: Wish, timeout: Option<f64>) -> PyResult<Session> {
         let (node, wait) = (self.node()?, seconds(timeout)?);
-        let Wish { addresses, race, any_node, bulk_links, standby_links } = options;
-        let options = ConnectOptions { addresses, race, any_node, bulk_links, standby_links };
-        Ok(Session(detached(py, || node.connect_with(options, wait))?))
+        Ok(Session(detached(py, || node.connect_with(options.into(), wait))?))
+    }
+
+    #[pyo3(signature = (options, timeout=None))]
+    fn connect_start(&self, py: Python<'_>, options: Wish, timeout: Option<f64>) -> PyResult<Connecting> {
+        let (node, wait) = (self.node()?, seconds(timeout)?);
+        Ok(Connecting(detached(py, || node.connect_start(options.into(), wait))?))
     }
 
     #[pyo3(signature = (timeout=None))]

@@ -254,4 +254,25 @@ impl Session {
         let wait = at_most(timeout)?;
         detached(py, || self.0.close(wait))
     }
+
+    #[pyo3(signature = (timeout=None))]
+    fn close_start(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        let time = at_most(timeout)?;
+        detached(py, || self.0.close_start(time))
+    }
+
+    /// Whether a close that was started is over; `None` while it goes on.
+    fn try_close(&self, py: Python<'_>) -> PyResult<Option<bool>> {
+        let ended = || match self.0.state() {
+            SessionState::Closing => Ok(None),
+            // It is over, so that does not wait.
+            _ => self.0.close(Duration::from_secs(1)).map(|()| Some(true)),
+        };
+        detached(py, ended)
+    }
+
+    /// Whether everything is delivered; `None` when it is not yet.
+    fn try_drain(&self, py: Python<'_>) -> PyResult<Option<bool>> {
+        unless_again(py, Code::Timeout, || self.0.drain(Some(Duration::ZERO)).map(|()| true))
+    }
 }

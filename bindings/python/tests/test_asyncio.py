@@ -91,7 +91,7 @@ async def test_services_are_coroutines_functions_and_generators(pair: Pair) -> N
     main = threading.get_ident()
 
     @pair.server.service()
-    async def shout(call: clerver.CallContext) -> bytes:
+    async def shout(call: aio.CallContext) -> bytes:
         await asyncio.sleep(0)
         assert threading.get_ident() == main
         return call.request.upper()
@@ -105,7 +105,7 @@ async def test_services_are_coroutines_functions_and_generators(pair: Pair) -> N
         yield from (b"1", b"2")
 
     @pair.server.service()
-    async def bad(call: clerver.CallContext) -> bytes:
+    async def bad(call: aio.CallContext) -> bytes:
         raise ValueError("not this")
 
     assert await pair.ours.call("shout", b"x", SOON) == b"X"
@@ -125,7 +125,7 @@ async def test_a_cancelled_call_cancels_its_handler(pair: Pair) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
 
     @pair.server.service()
-    async def patience(call: clerver.CallContext) -> None:
+    async def patience(call: aio.CallContext) -> None:
         began.set()
         try:
             await asyncio.sleep(100)
@@ -183,6 +183,126 @@ async def test_no_thread_waits_for_a_coroutine(pair: Pair) -> None:
     for at in range(200):
         await ours.send(b"%d" % at)
     assert sorted(map(int, await asyncio.gather(*waiting))) == list(range(200))
+
+
+async def test_no_thread_waits_for_connects_closes_drains_and_handlers(pair: Pair) -> None:
+    ours, theirs = await pair.channel(bytes=True)
+    enough = asyncio.Event()
+
+    @pair.server.service()
+    async def patience(call: aio.CallContext) -> bytes:
+        await enough.wait()
+        return call.request
+
+    calls = [asyncio.create_task(pair.ours.call("patience", b"%d" % at)) for at in range(300)]
+    while len(pair.theirs.history()) < 256:
+        await asyncio.sleep(0.01)
+    before = threading.active_count()
+    while (await ours_is_full(ours)) is None:
+        pass
+    connecting = [asyncio.create_task(pair.client.connect("127.0.0.1:1")) for _ in range(50)]
+    drains = [asyncio.create_task(pair.ours.drain()) for _ in range(50)]
+    draining = asyncio.create_task(pair.client.drain(SOON))
+    await asyncio.sleep(0.05)
+    assert threading.active_count() <= before
+    for connect in connecting:
+        connect.cancel()
+    ends = await asyncio.gather(*connecting, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+    ours.end()
+    async for _ in theirs:
+        pass
+    await asyncio.wait_for(asyncio.gather(*drains), SOON)
+    assert not (await draining).undelivered
+    enough.set()
+    assert await asyncio.gather(*calls) == [b"%d" % at for at in range(300)]
+    closing = [asyncio.create_task(session.close()) for session in (pair.ours, pair.theirs)]
+    await asyncio.wait_for(asyncio.gather(*closing), SOON)
+    assert pair.ours.state == pair.theirs.state == "closed" and threading.active_count() <= before
+
+
+async def ours_is_full(channel: aio.Channel) -> bool | None:
+    """Sends until there is no room."""
+    try:
+        await channel.send(bytes(100_000), 0.05)
+    except TimeoutError:
+        return True
+    return None
+
+
+async def test_a_close_says_what_it_could_not_deliver(pair: Pair) -> None:
+    ours, _ = await pair.channel(bytes=True)
+    while (await ours_is_full(ours)) is None:
+        pass
+    with pytest.raises(clerver.Timeout):
+        await pair.ours.drain(0.05)
+    with pytest.raises(clerver.ClerverError) as error:
+        await pair.ours.close(0.1)
+    assert error.value.code == "TIMEOUT"
+    report = pair.ours.loss_report()
+    assert report is not None and report.channels
+
+
+async def told(node: aio.Node, timeout: float) -> events.NodeEvent | None:
+    """The next event, if there is one in time."""
+    try:
+        return await node.next_event(timeout)
+    except TimeoutError:
+        return None
+
+
+async def test_a_connect_says_what_it_tried(pair: Pair) -> None:
+    with pytest.raises(clerver.Timeout, match="127.0.0.1:1"):
+        await pair.client.connect("127.0.0.1:1", 0.2)
+    with pytest.raises(clerver.BadArgument):
+        await pair.client.connect("127.0.0.1:0")
+    connect = asyncio.create_task(pair.client.connect("127.0.0.1:1"))
+    await asyncio.sleep(0.05)
+    connect.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connect
+    # Nobody dials there any more.
+    while await told(pair.client, 0) is not None:
+        pass
+    assert not isinstance(await told(pair.client, 0.5), events.DialRetry)
+    waiting = asyncio.create_task(pair.client.connect("127.0.0.1:1"))
+    await asyncio.sleep(0)
+    await pair.client.close()
+    with pytest.raises(clerver.Closed):
+        await asyncio.wait_for(waiting, SOON)
+
+
+async def test_handlers_in_the_loop_stream_with_backpressure(pair: Pair) -> None:
+    @pair.server.service()
+    async def generates(call: aio.CallContext) -> AsyncIterator[bytes]:
+        for part in range(100):
+            await asyncio.sleep(0)
+            yield b"%d" % part
+
+    @pair.server.service()
+    async def streams(call: aio.CallContext) -> bytes:
+        assert isinstance(call.session, aio.Session)
+        for _ in range(100):
+            await call.reply_part(bytes(100_000))
+        return b"end"
+
+    @pair.server.service()
+    async def refuses(call: aio.CallContext) -> bytes:
+        raise clerver.NotRun("not now")
+
+    @pair.server.service()
+    async def returns_nonsense(call: aio.CallContext) -> object:
+        return 7
+
+    assert [part async for part in await pair.ours.start("generates")] == [b"%d" % part for part in range(100)]
+    call = await pair.ours.start("streams")
+    await asyncio.sleep(0.05)
+    parts = [part async for part in call]
+    assert [len(part) for part in parts] == [100_000] * 100 + [3]
+    with pytest.raises(clerver.NotRun, match="not now"):
+        await pair.ours.call("refuses")
+    with pytest.raises(clerver.CallFailed, match="TypeError"):
+        await pair.ours.call("returns_nonsense")
 
 
 async def test_a_closed_node_wakes_everybody(pair: Pair) -> None:

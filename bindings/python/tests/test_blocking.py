@@ -297,3 +297,55 @@ def test_a_node_that_its_caller_drives(tmp_path: Path) -> None:
             server.run_once(0.05)
         assert answers.get() == b"x"
         caller.join()
+
+
+def test_a_connect_that_was_started_is_waited_for_or_given_up(pair: Pair) -> None:
+    with pair.client.connect_start(pair.relay.address, SOON) as connecting:
+        session = connecting.result(SOON)
+    assert session.id == pair.ours.id
+    with pytest.raises(clerver.BadState):
+        connecting.result(SOON)
+    connecting = pair.client.connect_start("127.0.0.1:1")
+    with pytest.raises(clerver.Timeout):
+        connecting.result(0.05)
+    threading.Timer(0.05, connecting.cancel).start()
+    with pytest.raises(clerver.Cancelled):
+        connecting.result(SOON)
+    with pytest.raises(clerver.Timeout, match="127.0.0.1:1"):
+        pair.client.connect_start("127.0.0.1:1", 0.1).result(SOON)
+
+
+def test_replies_come_later_from_another_thread(pair: Pair) -> None:
+    waiting: queue.Queue[tuple[clerver.CallContext, clerver.DeferredReply]] = queue.Queue()
+
+    @pair.server.service()
+    def later(call: clerver.CallContext) -> bytes:
+        waiting.put((call, call.defer()))
+        return b"this does not count"
+
+    calls = [pair.ours.start("later", b"%d" % at, SOON) for at in range(100)]
+    for _ in calls:
+        call, reply = waiting.get(timeout=SOON)
+        if call.request == b"7":
+            reply.fail(ValueError("no sevens"))
+        elif call.request == b"8":
+            del reply
+        else:
+            call.reply_part(b"reply ")
+            reply.finish(call.request.decode())
+            with pytest.raises(clerver.BadState):
+                reply.finish()
+    for at, started in enumerate(calls):
+        if at in (7, 8):
+            with pytest.raises(clerver.CallFailed, match="no sevens" if at == 7 else "no answer"):
+                started.result(SOON)
+        else:
+            assert started.result(SOON) == b"reply %d" % at
+
+
+def test_a_close_that_was_started_is_waited_for(pair: Pair) -> None:
+    ours, theirs = pair.channel()
+    ours.send(b"the last")
+    pair.ours.close_start(SOON)
+    pair.ours.close(SOON)
+    assert pair.ours.state == "closed" and theirs.recv(SOON) == b"the last"

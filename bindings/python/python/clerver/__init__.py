@@ -34,7 +34,7 @@ from .errors import (
     WouldBlock,
 )
 from .events import ChannelReport, LossReport
-from .node import CallContext, EndReport, Node, Undelivered
+from .node import CallContext, Connecting, DeferredReply, EndReport, Node, Undelivered
 from .session import Call, ObjectInfo, PeerAddress, Session, SessionInfo, TaskRecord
 
 __all__ = [
@@ -51,7 +51,9 @@ __all__ = [
     "ChannelReport",
     "ClerverError",
     "Closed",
+    "Connecting",
     "Defect",
+    "DeferredReply",
     "Delivery",
     "Denied",
     "EndOfChannel",

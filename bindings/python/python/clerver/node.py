@@ -47,8 +47,8 @@ class EndReport:
     running: list[str]
 
 
-class CallContext:
-    """One call, as its handler sees it; of use as long as the handler runs."""
+class CallContextBase:
+    """What handlers of all kinds see of a call; of use until it is answered."""
 
     def __init__(self, native: _clerver.CallContext) -> None:
         self._native = native
@@ -57,11 +57,6 @@ class CallContext:
     def request(self) -> bytes:
         """What the caller sent."""
         return self._native.request
-
-    @property
-    def session(self) -> Session:
-        """The session of the caller. It does not keep that open."""
-        return Session(self._native.session)
 
     @property
     def call_id(self) -> tuple[str, int]:
@@ -83,9 +78,40 @@ class CallContext:
         """Seconds until the caller gives up; `None` when it never does."""
         return self._native.remaining
 
+
+class CallContext(CallContextBase):
+    """One call, as its handler sees it."""
+
+    @property
+    def session(self) -> Session:
+        """The session of the caller. It does not keep that open."""
+        return Session(self._native.session)
+
     def reply_part(self, part: Buffer) -> None:
         """Sends one part of a streamed reply; what the handler returns is the last one. Waits for room."""
         self._native.reply_part(part)
+
+    def defer(self) -> DeferredReply:
+        """Leaves the answer for later: what the handler returns does not count, and no thread waits meanwhile.
+
+        `reply_part` then raises WouldBlock where it would wait.
+        """
+        return DeferredReply(self._native.defer())
+
+
+class DeferredReply:
+    """The duty to answer a call later, from any thread; the caller of one that is dropped gets CallFailed."""
+
+    def __init__(self, native: _clerver.DeferredReply) -> None:
+        self._native = native
+
+    def finish(self, reply: Reply = None) -> None:
+        """Answers with the reply, or with its last part. Does not wait."""
+        self._native.finish(reply_bytes(reply))
+
+    def fail(self, why: BaseException) -> None:
+        """Answers as if the handler had raised this. Does not wait."""
+        self._native.fail(why)
 
 
 def option_text(value: object) -> str:
@@ -254,6 +280,29 @@ class NodeBase:
         self._native.reload_trust()
 
 
+class Connecting:
+    """A connect that was started. `with` gives it up at its end, if its session was not taken."""
+
+    def __init__(self, native: _clerver.Connecting) -> None:
+        self._native = native
+
+    def __enter__(self) -> Connecting:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def result(self, timeout: float | None = None) -> Session:
+        """Waits for the session; it can be taken once. The connect goes on when `timeout` is over."""
+        return Session(self._native.take(timeout))
+
+    def cancel(self) -> None:
+        """Gives up: `result` raises Cancelled. Without effect once there is a session."""
+        self._native.cancel()
+
+
 class Node(NodeBase):
     """One running clerver: client and server at once. May be used from any thread.
 
@@ -289,6 +338,20 @@ class Node(NodeBase):
         """
         wish = connect_wish(addresses, race, any_node, bulk_links, standby_links)
         return Session(self._native.connect(wish, timeout))
+
+    def connect_start(
+        self,
+        addresses: str | Iterable[str],
+        timeout: float | None = None,
+        *,
+        race: bool = False,
+        any_node: bool = False,
+        bulk_links: int = 0,
+        standby_links: int = 0,
+    ) -> Connecting:
+        """Starts to connect and does not wait for it; it is given up after `timeout` seconds. As `connect` else."""
+        wish = connect_wish(addresses, race, any_node, bulk_links, standby_links)
+        return Connecting(self._native.connect_start(wish, timeout))
 
     def accept(self, timeout: float | None = None) -> Session:
         """Waits for the next session that a peer makes with this node."""

@@ -278,3 +278,8 @@ class Session(SessionBase):
     def close(self, timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Ends the session in good order; waits until what was written is delivered. With 0 that goes on meanwhile."""
         self._native.close(timeout)
+
+    def close_start(self, timeout: float | None = CLOSE_TIMEOUT) -> None:
+        """Begins to end the session, and does not wait: what was written is delivered meanwhile, for at most `timeout`
+        seconds. A `close` after it waits for that."""
+        self._native.close_start(timeout)

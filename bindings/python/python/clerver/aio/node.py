@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
-from concurrent.futures import CancelledError
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from .. import _clerver, events
-from ..channel import Buffer
-from ..errors import Cancelled, Closed, NotRun
+from ..errors import Closed, Timeout
 from ..node import (
-    CallContext,
     EndReport,
     F,
     Handler,
@@ -23,11 +19,11 @@ from ..node import (
     guarded,
     offering,
     option_list,
-    reply_bytes,
 )
 from ..session import CLOSE_TIMEOUT
+from .service import AsyncHandler, in_loop, is_async
 from .session import Session
-from .waiting import Pump, until
+from .waiting import Pump, Watched, until
 
 
 class Node(NodeBase):
@@ -80,7 +76,15 @@ class Node(NodeBase):
         """Connects to a node at one of these addresses, tried in order or raced, and waits for the session."""
         pump = self._opened()
         wish = connect_wish(addresses, race, any_node, bulk_links, standby_links)
-        return Session(await pump.run(self._native.connect, wish, timeout), pump)
+        connecting = self._native.connect_start(wish, timeout)
+        watched = Watched(pump.loop)
+        token = pump.watch(connecting.watch, watched)
+        try:
+            # The connect has the time-out itself, and says what it tried last.
+            return Session(await until(connecting.try_take, lambda: watched.readable, None), pump)
+        finally:
+            pump.forget(token)
+            connecting.cancel()
 
     async def accept(self, timeout: float | None = None) -> Session:
         """Waits for the next session that a peer makes with this node."""
@@ -95,13 +99,17 @@ class Node(NodeBase):
             except Closed:
                 return
 
-    def serve(self, name: str, handler: Handler, *, level_min: int = 1, idempotent: bool = False) -> None:
-        """Offers a service. `handler(call)` is a coroutine function, which runs in the event loop, or a plain function
-        or generator, which runs on a worker thread. A coroutine is cancelled when its caller gives up."""
-        run: Handler = handler
-        if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):
-            run = _in_loop(self._opened().loop, handler)
-        self._native.serve(name, guarded(name, run), False, level_min, idempotent)
+    def serve(
+        self, name: str, handler: Handler | AsyncHandler, *, level_min: int = 1, idempotent: bool = False
+    ) -> None:
+        """Offers a service. `handler(call)` is a coroutine function or an asynchronous generator, which runs in the event
+        loop, and is cancelled when its caller gives up; or a plain function or generator, which runs on a worker thread.
+        """
+        if is_async(handler):
+            run = in_loop(name, self._opened(), cast(AsyncHandler, handler))
+        else:
+            run = guarded(name, cast(Handler, handler))
+        self._native.serve(name, run, False, level_min, idempotent)
 
     def service(
         self, name: str | None = None, *, level_min: int = 1, idempotent: bool = False
@@ -133,7 +141,20 @@ class Node(NodeBase):
 
     async def drain(self, timeout: float | None = None) -> EndReport:
         """Takes nothing new, and waits until everything written is with the peers and all handlers have returned."""
-        return end_report(await self._opened().run(self._native.drain, timeout))
+        pump = self._opened()
+        left = self._native.drain(0)
+
+        def attempt() -> bool | None:
+            nonlocal left
+            left = self._native.drain(0)
+            return None if any(left) else True
+
+        try:
+            if any(left):
+                await until(attempt, lambda: pump.drained, timeout)
+        except Timeout:
+            pass
+        return end_report(left)
 
     async def close(self, timeout: float | None = CLOSE_TIMEOUT) -> EndReport:
         """Ends all sessions in good order, then the node. The second close does nothing."""
@@ -143,31 +164,3 @@ class Node(NodeBase):
         left = await pump.loop.run_in_executor(None, self._native.close, timeout)
         pump.close()
         return end_report(left)
-
-
-_CANCELLED_PERIOD = 0.1
-
-
-def _in_loop(loop: asyncio.AbstractEventLoop, handler: Callable[[CallContext], Awaitable[Any]]) -> Handler:
-    """Runs a coroutine function in the loop, and waits for it on the worker thread."""
-
-    async def run(call: CallContext) -> Buffer:
-        return reply_bytes(await handler(call))
-
-    def wait(call: CallContext) -> Buffer:
-        if loop.is_closed():
-            raise NotRun("the event loop of this node has ended")
-        future = asyncio.run_coroutine_threadsafe(run(call), loop)
-        while True:
-            try:
-                return future.result(_CANCELLED_PERIOD)
-            except TimeoutError:
-                if future.done():
-                    raise
-                if call.is_cancelled or loop.is_closed():
-                    future.cancel()
-                    raise Cancelled("nobody waits for it any more") from None
-            except CancelledError:
-                raise Cancelled("the handler was cancelled") from None
-
-    return wait

@@ -182,14 +182,15 @@ class Session(SessionBase):
 
     async def drain(self, timeout: float | None = None) -> None:
         """Waits until the peer holds everything that was written here."""
-        await self._pump.run(self._native.drain, timeout)
+        await until(self._native.try_drain, lambda: self._watch().changed, timeout)
 
     async def close(self, timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Ends the session in good order; waits until what was written is delivered. With 0 that goes on meanwhile."""
         if timeout == 0:
-            self._native.close(0)
-        else:
-            await self._pump.run(self._native.close, timeout)
+            return self._native.close(0)
+        self._native.close_start(timeout)
+        # The protocol ends it when the time is over, and says what was left.
+        await until(self._native.try_close, lambda: self._watch().changed, None)
 
 
 class _SessionWatched(Watched):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
@@ -86,9 +86,11 @@ class Pump:
         self.native = native
         self.events = EventQueue(self.loop)
         self.accepted = Signal(self.loop)
+        self.drained = Signal(self.loop)
         self.threads = ThreadPoolExecutor(_THREADS_MAX, "clerver-aio")
         self.is_closed = False
         self._watched: dict[int, Watched] = {}
+        self._handlers: set[asyncio.Task[None]] = set()
         self._next_token = 0
         self._descriptor = native.event_descriptor()
         self.loop.add_reader(self._descriptor, self._take)
@@ -116,6 +118,8 @@ class Pump:
                 self.events.put(events.make(told))
                 if name in ("Accepted", "Restored"):
                     self.accepted.set()
+                elif name == "Draining":
+                    self.drained.set()
             elif (watched := self._watched.get(token)) is not None:
                 if name == "Readable":
                     watched.readable.set()
@@ -123,6 +127,12 @@ class Pump:
                     watched.writable.set()
                 else:
                     watched.ready()
+
+    def begin(self, handler: Coroutine[Any, Any, None]) -> None:
+        """Runs a handler as a task, which the loop alone would not keep alive."""
+        task = self.loop.create_task(handler)
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """What has only a blocking form, on a thread."""
@@ -139,6 +149,7 @@ class Pump:
             watched.writable.set()
             watched.ready()
         self.accepted.set()
+        self.drained.set()
         self.events.arrived.set()
         self.threads.shutdown(wait=False)
 
