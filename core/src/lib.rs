@@ -22,7 +22,7 @@ pub mod trust;
 pub use api::{
     Call, CallContext, Channel, CloseReport, ConnectOptions, Connecting, DeferredReply, Delivery,
     DescriptorKind, DrainReport, Kind, ListenOptions, LogLevel, Node, NodeEvent, Payload, ServiceOptions,
-    Session, SessionEvent, Undelivered, Wait,
+    Session, SessionEvent, StoredMark, Undelivered, Wait,
 };
 pub use engine::{process_mark, set_interrupt_check};
 

@@ -5,8 +5,8 @@ mod api_support;
 
 use api_support::{Pair, SOON};
 use clerver::api::{
-    CallContext, Channel, Code, ConnectOptions, DeferredReply, Error, Node, NodeEvent, Outcome,
-    ServiceOptions, SessionState,
+    CallContext, Channel, ChannelOptions, Code, ConnectOptions, DeferredReply, Error, Node, NodeEvent,
+    Outcome, ServiceOptions, SessionState,
 };
 use parking_lot::Mutex;
 use std::sync::mpsc;
@@ -259,4 +259,36 @@ fn requests_whose_answer_is_deferred_count_against_the_budget() {
     assert_eq!(call.receive(SOON).unwrap().unwrap(), "done");
     let _again = ours.call_start("later", &request, SOON).unwrap();
     requests.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn what_waits_for_the_disk_is_told() {
+    let stores = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let pair =
+        Pair::with(|server| server.store_dir(stores.0.path()), |client| client.store_dir(stores.1.path()));
+    let (ours, theirs) = pair.session();
+    let options = ChannelOptions { name: "jobs".into(), stored: true, ..ChannelOptions::default() };
+    let writer = ours.open_with(options, SOON).unwrap();
+    writer.watch(1).unwrap();
+    writer.try_send(b"first").unwrap();
+    let mark = writer.stored_mark().unwrap().unwrap();
+    while writer.confirm_mark(mark, AT_ONCE).map_err(|why| assert_eq!(why.code, Code::Unconfirmed)).is_err() {
+        next_of(&pair.client, |event| matches!(event, NodeEvent::Writable { token: 1 }));
+    }
+    let reader = theirs.accept_channel(SOON).unwrap();
+    reader.watch(2).unwrap();
+    let taken = reader.take(SOON).unwrap();
+    // Each of them may be on the disk at once; then there is nothing to wait for.
+    for noted in [reader.set_restart_point(b"half", AT_ONCE), reader.ack(taken.end, AT_ONCE)] {
+        if let Err(why) = noted {
+            assert_eq!(why.code, Code::Unconfirmed, "{why}");
+            while reader.confirm(AT_ONCE).is_err() {
+                next_of(&pair.server, |event| matches!(event, NodeEvent::Writable { token: 2 }));
+            }
+        }
+    }
+    reader.confirm(AT_ONCE).unwrap();
+    let ordinary = ours.open("ordinary").unwrap();
+    assert!(ordinary.stored_mark().unwrap().is_none());
+    ordinary.confirm(AT_ONCE).unwrap();
 }

@@ -8,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMemoryView};
 use std::os::fd::IntoRawFd;
+use std::time::Duration;
 
 /// One channel of a session.
 #[pyclass(frozen, module = "clerver._clerver")]
@@ -113,6 +114,18 @@ impl Channel {
         detached(py, || self.0.confirm(wait))
     }
 
+    /// How far the program is with a stored channel; `None` when this end does not store it.
+    fn stored_mark(&self, py: Python<'_>) -> PyResult<Option<StoredMark>> {
+        Ok(detached(py, || self.0.stored_mark())?.map(StoredMark))
+    }
+
+    /// Whether that is on the disk; `None` when it is not yet.
+    fn try_confirm(&self, py: Python<'_>, mark: &StoredMark) -> PyResult<Option<bool>> {
+        let mark = mark.0;
+        let look = || self.0.confirm_mark(mark, Some(Duration::ZERO)).map(|()| true);
+        unless_again(py, Code::Unconfirmed, look)
+    }
+
     #[pyo3(signature = (point, timeout=None))]
     fn set_restart_point(
         &self,
@@ -155,6 +168,10 @@ impl Channel {
         Ok(detached(py, || channel.into_descriptor(kind))?.into_raw_fd())
     }
 }
+
+/// How far a program is with a stored channel.
+#[pyclass(frozen, module = "clerver._clerver")]
+pub(crate) struct StoredMark(clerver::StoredMark);
 
 pub(crate) fn descriptor_kind(kind: &str) -> PyResult<DescriptorKind> {
     match kind {

@@ -26,6 +26,7 @@ fn _clerver(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<node::Connecting>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<channel::Channel>()?;
+    module.add_class::<channel::StoredMark>()?;
     module.add_class::<call::Call>()?;
     module.add_class::<call::CallContext>()?;
     module.add_class::<call::DeferredReply>()?;

@@ -315,3 +315,27 @@ async def test_a_closed_node_wakes_everybody(pair: Pair) -> None:
         assert isinstance(ended, (clerver.ClerverError, events.Accepted)), ended
     with pytest.raises(RuntimeError, match="not open"):
         await aio.Node().connect("127.0.0.1:1")
+
+
+async def test_stored_channels_wait_for_the_disk_without_a_thread(tmp_path: Path) -> None:
+    def options(name: str) -> dict[str, object]:
+        return {"home": tmp_path, "store_dir": tmp_path / name, "beat_ms": 100, "ttl_ms": 5000, "announce": False}
+
+    async with aio.Node(**options("server")) as server, aio.Node(**options("client")) as client:
+        ours = await client.connect(server.listen("127.0.0.1:0"), SOON)
+        session = await server.accept(SOON)
+        jobs = await ours.open_channel("jobs", stored=True)
+        before = threading.active_count()
+        await asyncio.wait_for(asyncio.gather(*(jobs.send(b"%d" % at, SOON) for at in range(100))), SOON)
+        theirs = await session.accept_channel(SOON)
+        for at in range(100):
+            taken = await theirs.take(SOON)
+            assert taken.data == b"%d" % at
+            await theirs.set_restart_point(b"half of %d" % at, SOON)
+            await theirs.ack(taken, SOON)
+        await theirs.confirm(SOON)
+        assert threading.active_count() == before
+        ordinary = await ours.open_channel("ordinary")
+        await ordinary.confirm(SOON)
+        with pytest.raises(clerver.BadState):
+            await ordinary.ack(0, SOON)

@@ -421,6 +421,8 @@ pub enum SessionEvent {
     Writable(ChannelId),
     /// There is room to open a channel again after `CHANNELS`.
     Openable,
+    /// More of a stored channel is stored than before: of what was written, is done with, or its restart point.
+    Stored(ChannelId),
     /// The peer holds everything that was written, which `session_drain` asked for.
     Delivered,
     /// The peer called a service.

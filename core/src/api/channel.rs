@@ -57,6 +57,14 @@ impl Delivery {
     }
 }
 
+/// How far a program is with a stored channel: what it sent, is done with and noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredMark {
+    written: u64,
+    done: u64,
+    points: u64,
+}
+
 /// One channel of a session. Clones are the same channel; dropping the last one releases it: what was written
 /// is still delivered, what was not read is dropped. A channel keeps its session open.
 ///
@@ -140,18 +148,42 @@ impl Channel {
         until.map_or(Ok(()), |until| self.confirm(wait.map(|_| until.since(now()))))
     }
 
-    /// Waits until everything that was sent here is on the disk; at once when this end does not store the channel.
+    /// Waits until everything that was sent, acknowledged and noted here so far is on the disk; at once when this end
+    /// does not store the channel.
     ///
     /// Errors: `UNCONFIRMED`; `HANDLE`; `CLOSED`.
     pub fn confirm(&self, wait: Wait) -> Result<()> {
+        self.stored_mark()?.map_or(Ok(()), |mark| self.confirm_mark(mark, wait))
+    }
+
+    /// How far the program is with a stored channel; `None` when this end does not store it. Does not block.
+    ///
+    /// Errors: `HANDLE`; `CLOSED`.
+    pub fn stored_mark(&self) -> Result<Option<StoredMark>> {
+        let (engine, key) = (self.0.session.engine(), (self.0.session.id(), self.0.id));
+        let stored = engine.change(|shard, _| shard.node.channel_stored(key.0, key.1))?;
+        Ok(stored.map(|stored| StoredMark {
+            written: stored.written,
+            done: stored.done,
+            points: stored.points,
+        }))
+    }
+
+    /// Waits until the program's work is on the disk as far as it was then. With a wait of zero it looks only, and
+    /// [`super::NodeEvent::Writable`] of a channel that is watched tells to look again.
+    ///
+    /// Errors: as [`Channel::confirm`].
+    pub fn confirm_mark(&self, mark: StoredMark, wait: Wait) -> Result<()> {
         let unconfirmed = || {
             let what = format!("{}: what was sent is queued, and not on the disk yet", self.doing("send on"));
             Error::new(Code::Unconfirmed, what)
         };
-        let (engine, key) = (self.0.session.engine(), (self.0.session.id(), self.0.id));
-        let stored = engine.change(|shard, _| shard.node.channel_stored(key.0, key.1))?;
-        let Some(stored) = stored else { return Ok(()) };
-        engine.wait_stored(key, wait, unconfirmed, move |now| now.written_stored >= stored.written)
+        let key = (self.0.session.id(), self.0.id);
+        self.0.session.engine().wait_stored(key, wait, unconfirmed, move |now| {
+            now.written_stored >= mark.written
+                && now.done_stored >= mark.done
+                && now.points_stored >= mark.points
+        })
     }
 
     /// Takes the next message, or some bytes, of a stored channel, with what is needed to be done with it:

@@ -22,7 +22,7 @@ mod session;
 
 pub use crate::engine::{DescriptorKind, LogLevel, NodeEvent, SessionEvent};
 pub use call::Call;
-pub use channel::{Channel, Delivery};
+pub use channel::{Channel, Delivery, StoredMark};
 pub use connecting::Connecting;
 pub use node::{CloseReport, ConnectOptions, DrainReport, ListenOptions, Node, Undelivered};
 pub use object::{Kind, Payload};

@@ -176,7 +176,10 @@ impl Shard {
                 self.ring(session, Ready::Session, batch);
             }
             Told::Readable(channel) => self.ring(session, Ready::Readable(channel), batch),
-            Told::Writable(channel) => self.ring(session, Ready::Writable(channel), batch),
+            // Who waits for the disk looks as one who waits for room.
+            Told::Writable(channel) | Told::Stored(channel) => {
+                self.ring(session, Ready::Writable(channel), batch);
+            }
             Told::Call(request) => self.note_call(session, request, batch),
             Told::CallCancelled(call) => self.note_cancelled(session, call, batch),
             Told::ObjectAttached { object, kind } => {

@@ -9,7 +9,7 @@ use super::Session;
 use crate::channel::{Channel, Ending, Keep};
 use crate::error::{Code, Error, Result};
 use crate::id::{ChannelId, LinkId, ObjectId};
-use crate::io::{SessionState, StoredChannel};
+use crate::io::{SessionEvent, SessionState, StoredChannel};
 use crate::limits::RESTART_POINT_BYTES_MAX;
 use crate::options::Canary;
 use crate::store::Change;
@@ -400,6 +400,7 @@ impl Session {
             keep.ending_stored |= mark.is_ended;
             keep.written = keep.written.max(mark.written);
         }
+        self.event(SessionEvent::Stored(mark.channel));
         self.streams.touch(mark.channel);
         // What is stored may be read from now on.
         self.streams.changes.push_back(super::Change::Came(mark.channel));

@@ -14,6 +14,9 @@ pub(crate) struct Writer {
     pub(crate) session: Option<SessionId>,
     channel: Option<ChannelId>,
     is_ended: bool,
+    /// How much was stored when it looked last, and whether it was told since that there is more.
+    stored: Option<u64>,
+    pub(crate) is_told: bool,
 }
 
 /// What the reading process knows.
@@ -60,7 +63,7 @@ impl World {
                 None => return Ok(()),
             },
         };
-        self.confirm(session, channel, ledger);
+        self.confirm(session, channel, ledger)?;
         if is_ended {
             return Ok(());
         }
@@ -137,12 +140,19 @@ impl World {
         self.machines[who].process.as_ref()?.node.channel_stored(session, channel).ok()?
     }
 
-    fn confirm(&mut self, session: SessionId, channel: ChannelId, ledger: &mut Ledger) {
-        if let Some(stored) = self.stored(WRITER, session, channel) {
-            let confirmed =
-                ledger.ends.iter().take_while(|&&end| end <= stored.written_stored).count() as u64;
-            ledger.confirmed = ledger.confirmed.max(confirmed);
+    /// What is stored is confirmed; who waits for that is told.
+    fn confirm(&mut self, session: SessionId, channel: ChannelId, ledger: &mut Ledger) -> Result<(), String> {
+        let Some(stored) = self.stored(WRITER, session, channel) else { return Ok(()) };
+        let confirmed = ledger.ends.iter().take_while(|&&end| end <= stored.written_stored).count() as u64;
+        ledger.confirmed = ledger.confirmed.max(confirmed);
+        if let Some(process) = &mut self.machines[WRITER].process {
+            let before = process.writer.stored.replace(stored.written_stored);
+            let is_told = std::mem::take(&mut process.writer.is_told);
+            if before.is_some_and(|before| before < stored.written_stored) && !is_told {
+                return Err(format!("{} bytes are stored, of which nobody was told", stored.written_stored));
+            }
         }
+        Ok(())
     }
 
     /// The reader takes what is there, and is done with it sooner or later.

@@ -254,6 +254,7 @@ impl World {
                 process.writer.session = Some(session);
                 process.reader.session = Some(session);
             }
+            Event::Session { event: SessionEvent::Stored(_), .. } => process.writer.is_told = true,
             Event::Session { event: SessionEvent::Lost(report), .. } => process.lost = Some(report.cause),
             _ => {}
         }

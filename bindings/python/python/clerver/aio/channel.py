@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from .. import _clerver
 from ..channel import RECEIVE_BYTES, Buffer, ChannelBase, Delivery, finish
-from ..errors import EndOfChannel
+from ..errors import EndOfChannel, StoreError, Timeout
 from .waiting import Pump, Watched, until
 
 
@@ -42,9 +42,8 @@ class Channel(ChannelBase):
 
         Cancelled in between, a part of the bytes may have been sent; a message is sent as a whole or not at all.
         """
-        if self.is_stored:
-            return await self._pump.run(self._native.send, data, timeout)
         size = memoryview(data).nbytes
+        began = self._pump.loop.time()
         sent = 0
 
         def attempt() -> bool | None:
@@ -58,6 +57,9 @@ class Channel(ChannelBase):
             return None
 
         await until(attempt, lambda: self._watch().writable, timeout)
+        if self.is_stored:
+            spent = self._pump.loop.time() - began
+            await self.confirm(None if timeout is None else max(0.0, timeout - spent))
 
     async def recv(self, timeout: float | None = None, *, bytes_max: int = RECEIVE_BYTES) -> bytes:
         """Waits for the next message, or for some bytes, at most `bytes_max`. Raises EndOfChannel behind the last."""
@@ -78,15 +80,31 @@ class Channel(ChannelBase):
 
     async def ack(self, end: int | Delivery, timeout: float | None = None) -> None:
         """The program is done with everything up to there. Waits for the disk."""
-        await self._pump.run(self._native.ack, end.end if isinstance(end, Delivery) else end, timeout)
+        last = end.end if isinstance(end, Delivery) else end
+        await self._note(lambda: self._native.ack(last, 0), timeout)
 
     async def confirm(self, timeout: float | None = None) -> None:
-        """Waits until everything that was sent is on the disk."""
-        await self._pump.run(self._native.confirm, timeout)
+        """Waits until everything that was sent, acknowledged and noted here is on the disk."""
+        mark = self._native.stored_mark()
+        if mark is None:
+            return
+        try:
+            await until(lambda: self._native.try_confirm(mark), lambda: self._watch().writable, timeout)
+        except Timeout:
+            # It says so in the words of the library.
+            self._native.confirm(0)
 
     async def set_restart_point(self, point: Buffer, timeout: float | None = None) -> None:
         """Notes how far the work on the first message is that was not acknowledged. Waits for the disk."""
-        await self._pump.run(self._native.set_restart_point, point, timeout)
+        await self._note(lambda: self._native.set_restart_point(point, 0), timeout)
+
+    async def _note(self, note: Callable[[], None], timeout: float | None) -> None:
+        try:
+            note()
+        except StoreError as error:
+            if error.code != "UNCONFIRMED":
+                raise
+            await self.confirm(timeout)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:

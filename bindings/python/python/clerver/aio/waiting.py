@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -17,7 +16,6 @@ T = TypeVar("T")
 EVENTS_MAX = 1024
 """Events that wait for `next_event`; when it is full the oldest is dropped, and counted in `Dropped`."""
 EVENTS_AT_ONCE = 64
-_THREADS_MAX = 32
 
 
 class Signal:
@@ -87,7 +85,6 @@ class Pump:
         self.events = EventQueue(self.loop)
         self.accepted = Signal(self.loop)
         self.drained = Signal(self.loop)
-        self.threads = ThreadPoolExecutor(_THREADS_MAX, "clerver-aio")
         self.is_closed = False
         self._watched: dict[int, Watched] = {}
         self._handlers: set[asyncio.Task[None]] = set()
@@ -134,10 +131,6 @@ class Pump:
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What has only a blocking form, on a thread."""
-        return await self.loop.run_in_executor(self.threads, function, *arguments)
-
     def close(self) -> None:
         """Wakes everybody for the last time."""
         if self.is_closed:
@@ -151,7 +144,6 @@ class Pump:
         self.accepted.set()
         self.drained.set()
         self.events.arrived.set()
-        self.threads.shutdown(wait=False)
 
 
 async def until(attempt: Callable[[], T | None], signal: Callable[[], Signal], timeout: float | None) -> T:
