@@ -10,16 +10,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import uvloop
 
 import clerver
 from clerver import aio, events
 from conftest import SOON, Relay
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
 
 
 class Pair:
