@@ -17,7 +17,7 @@ use clerver_proto::node::CallRequest;
 use clerver_proto::time::Instant;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The user's part of a service.
@@ -109,13 +109,21 @@ pub(crate) struct IncomingCall {
     service: Arc<Service>,
     running: Arc<Running>,
     is_answered: AtomicBool,
+    /// Of a deferred one: `RETURNED` and `ABANDONED`.
+    progress: AtomicU8,
 }
+
+/// The handler has returned in good order.
+const RETURNED: u8 = 1;
+/// Nobody will give the answer that was left for later.
+const ABANDONED: u8 = 2;
 
 impl IncomingCall {
     pub(crate) fn new(engine: Arc<Engine>, work: CallWork) -> IncomingCall {
         let CallWork { service, session, peer, bell, request, running } = work;
         let is_answered = AtomicBool::new(false);
-        IncomingCall { engine, session, request, peer, bell, service, running, is_answered }
+        let progress = AtomicU8::new(0);
+        IncomingCall { engine, session, request, peer, bell, service, running, is_answered, progress }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -187,6 +195,21 @@ impl IncomingCall {
         let result = result.unwrap_or_else(|panic| Err(self.note_panic(&*panic)));
         if result.is_err() || !self.running.is_deferred() {
             self.answer(result);
+        } else {
+            self.note_progress(RETURNED);
+        }
+    }
+
+    /// Nobody will answer a deferred call. What its handler says goes first, if that has not returned.
+    pub(crate) fn abandon(self: Arc<Self>) {
+        self.note_progress(ABANDONED);
+    }
+
+    fn note_progress(self: Arc<Self>, step: u8) {
+        let before = self.progress.fetch_or(step, Ordering::AcqRel);
+        if before | step == RETURNED | ABANDONED {
+            let what = format!("the handler of service \"{}\" gave no answer", self.request.service);
+            self.answer(Err(Error::new(Code::CallFailed, what)));
         }
     }
 
