@@ -139,8 +139,7 @@ impl Drop for DeferredReply {
                 // The child runs no destructor of the parent's things.
                 return std::mem::forget(call);
             }
-            let what = "the handler of service \"".to_owned() + &call.request.service + "\" gave no answer";
-            call.answer(Err(Error::new(Code::CallFailed, what)));
+            call.leave();
         }
     }
 }

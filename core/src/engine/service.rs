@@ -109,13 +109,15 @@ pub(crate) struct IncomingCall {
     service: Arc<Service>,
     running: Arc<Running>,
     is_answered: AtomicBool,
+    /// One of both is over: the handler, or the wish to answer later. The other one decides what the answer is.
+    is_half_over: AtomicBool,
 }
 
 impl IncomingCall {
     pub(crate) fn new(engine: Arc<Engine>, work: CallWork) -> IncomingCall {
         let CallWork { service, session, peer, bell, request, running } = work;
-        let is_answered = AtomicBool::new(false);
-        IncomingCall { engine, session, request, peer, bell, service, running, is_answered }
+        let (is_answered, is_half_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        IncomingCall { engine, session, request, peer, bell, service, running, is_answered, is_half_over }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -187,6 +189,17 @@ impl IncomingCall {
         let result = result.unwrap_or_else(|panic| Err(self.note_panic(&*panic)));
         if result.is_err() || !self.running.is_deferred() {
             self.answer(result);
+        } else {
+            self.leave();
+        }
+    }
+
+    /// Nobody will answer it from here: the handler has returned, or who was to answer later is gone. An error that the
+    /// handler may still return says more than that nobody answers.
+    pub(crate) fn leave(self: Arc<Self>) {
+        if self.is_half_over.swap(true, Ordering::AcqRel) {
+            let what = "the handler of service \"".to_owned() + &self.request.service + "\" gave no answer";
+            self.answer(Err(Error::new(Code::CallFailed, what)));
         }
     }
 
@@ -199,10 +212,10 @@ impl IncomingCall {
 
     /// Ends the call. The first answer counts. Does not block where `patience` is none.
     pub(crate) fn answer(self: Arc<Self>, result: Result<Vec<u8>>) {
+        self.running.begin();
         if self.is_answered.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.running.begin();
         match result {
             Ok(reply) => {
                 let reply = Bytes::from(reply);
