@@ -146,6 +146,7 @@ programs! {
     embalming: [C, CPP, ASAN];
     forks: [C, CPP];
     handles: [C, CPP, ASAN];
+    later: [C, CPP, ASAN];
     loops: [C, CPP, ASAN];
     many: [C, BUILT_AS_CPP];
     memory: [C, BUILT_AS_CPP];
