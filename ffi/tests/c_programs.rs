@@ -142,6 +142,7 @@ programs! {
     arguments: [C, CPP, ASAN];
     calls: [C, CPP, ASAN];
     channels: [C, CPP, ASAN];
+    deferred: [C, CPP, ASAN];
     descriptors: [C, CPP, ASAN];
     embalming: [C, CPP, ASAN];
     forks: [C, CPP];
