@@ -1433,8 +1433,8 @@ clv_status clv_reply(clv_request request, const void *data, size_t size);
 clv_status clv_reply_part(clv_request request, const void *data, size_t size);
 
 /*
- * Says why the call failed, for a handler that will not return CLV_OK, or a clv_request_finish without it. At
- * most 255 bytes reach the caller.
+ * Says why the call failed, for a handler that will not return CLV_OK, or a clv_request_finish without it. At most
+ * 255 bytes reach the caller.
  *
  * Any thread; does not block. Errors: CLV_E_ENCODING; CLV_E_ARG; CLV_E_HANDLE.
  */
@@ -1451,9 +1451,9 @@ clv_status clv_reply_error(clv_request request, const char *text);
 clv_status clv_request_defer(clv_request request);
 
 /*
- * From now on the node's event CLV_EVENT_READABLE with this token tells that the caller of a deferred request gave
- * up (clv_request_get_info), and CLV_EVENT_WRITABLE that there is room for clv_reply_part after CLV_E_AGAIN.
- * Both come once at once.
+ * From now on the node's event CLV_EVENT_READABLE with this token tells that the caller of a deferred request gave up
+ * (clv_request_get_info), and CLV_EVENT_WRITABLE that there is room for clv_reply_part after CLV_E_AGAIN. Both
+ * come once at once.
  *
  * Any thread; does not block. Errors: CLV_E_STATE it is not deferred; CLV_E_HANDLE, also when its session is over and
  * forgotten; CLV_E_CLOSED.

@@ -5,8 +5,9 @@
  *
  * THE LAWS of clerver.h hold, and these beside them:
  *
- * Owners      Node, Session, Channel, Call, Buffer and Options own what they stand for: they can be moved, not copied,
- *             and give it back at the end of their life. An empty one (made without arguments, or moved from) is false.
+ * Owners      Node, Connecting, Session, Channel, Call, DeferredReply, Buffer and Options own what they stand for:
+ *             they can be moved, not copied, and give it back at the end of their life. An empty one (made without
+ *             arguments, or moved from) is false.
  *             close() may be called from another thread while this one waits in a method; moving, assigning and
  *             destroying may not.
  * Errors      Each function that can fail exists twice, as in asio: one throws clerver::Error, the other has a last
@@ -1515,13 +1516,28 @@ public:
         detail::check(clv_session_goto(raw(), address.empty() ? nullptr : address.c_str()));
     }
 
-    /* Waits until the peer holds everything that was written here so far. */
+    /*
+     * Waits until the peer holds everything that was written here so far. After errc::timeout a session that is watched
+     * gets session_ready for that, too: ask again with no_wait then.
+     */
     void drain(Wait wait, std::error_code &ec) const noexcept
     {
         ec = detail::code_of(clv_session_drain(raw(), wait.timeout_ms()));
     }
 
     void drain(Wait wait = forever) const { detail::check(clv_session_drain(raw(), wait.timeout_ms())); }
+
+    /*
+     * Begins to end the session and does not wait: what was written is delivered meanwhile, for at most this time.
+     * state() tells how far it is, session_ready of a session that is watched tells to look, and a close() after it
+     * waits. Errors: closed.
+     */
+    void start_close(Wait time, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_session_close_start(raw(), time.timeout_ms()));
+    }
+
+    void start_close(Wait time) const { detail::check(clv_session_close_start(raw(), time.timeout_ms())); }
 
     /* Ends the handle, and waits. Errors: timeout, lost (not everything was delivered). */
     void close(Wait wait, std::error_code &ec) noexcept
@@ -1797,6 +1813,42 @@ private:
     }
 };
 
+/* A connect that was started; see Node::start_connect. Its end of life gives it up, unless its session was taken. */
+class Connecting : public detail::Owner<clv_connecting, clv_connecting_close> {
+public:
+    Connecting() noexcept {}
+    explicit Connecting(clv_connecting raw) noexcept : Owner(raw) {}
+
+    /* Takes the session, once. Errors: again (it goes on), timeout, cancelled, state (it was taken); as connect(). */
+    Session take(Wait wait, std::error_code &ec) const noexcept
+    {
+        clv_session session = clv_session();
+        ec = detail::code_of(clv_connecting_take(raw(), wait.timeout_ms(), &session));
+        return Session(session);
+    }
+
+    Session take(Wait wait = forever) const
+    {
+        return detail::or_throw([&](std::error_code &ec) { return take(wait, ec); });
+    }
+
+    /* From now on the node's event readable with this token tells when it came to an end: take(no_wait) then. */
+    void watch(std::uint64_t token, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_connecting_watch(raw(), token));
+    }
+
+    void watch(std::uint64_t token) const { detail::check(clv_connecting_watch(raw(), token)); }
+
+    /* Gives up: take() answers errc::cancelled. */
+    void cancel(std::error_code &ec) const noexcept { ec = detail::code_of(clv_connecting_cancel(raw())); }
+    void cancel() const { detail::check(clv_connecting_cancel(raw())); }
+
+    /* Ends the handle. */
+    void close(std::error_code &ec) noexcept { ec = detail::code_of(finish()); }
+    void close() { detail::check(finish()); }
+};
+
 /* ---- Services -------------------------------------------------------------------------------------------------- */
 
 /* How a service is offered. */
@@ -1817,6 +1869,151 @@ struct RequestInfo {
     Wait remaining = forever;
 };
 
+namespace detail {
+
+inline View data_of(clv_request raw, std::error_code &ec) noexcept
+{
+    const void *data = nullptr;
+    std::size_t size = 0;
+    ec = code_of(clv_request_data(raw, &data, &size));
+    return View(data, size);
+}
+
+inline RequestInfo info_of(clv_request raw, std::error_code &ec) noexcept
+{
+    clv_request_info raw_info = CLV_REQUEST_INFO_INIT;
+    ec = code_of(clv_request_get_info(raw, &raw_info));
+    RequestInfo info;
+    info.caller_level = raw_info.caller_level;
+    info.is_cancelled = raw_info.is_cancelled != 0;
+    if (raw_info.remaining_ms >= 0)
+        info.remaining = std::chrono::milliseconds(raw_info.remaining_ms);
+    return info;
+}
+
+inline clv_status fail(clv_request raw, clv_status status, const char *text) noexcept
+{
+    /* Without its text, if that is not UTF-8, the failure is still one. */
+    clv_reply_error(raw, text);
+    return status == CLV_OK ? CLV_E_CALL_FAILED : status;
+}
+
+/* What a caller is told whose handler deferred the reply, and nobody gave it. */
+inline clv_status fail_unanswered(clv_request raw) noexcept
+{
+    return fail(raw, CLV_E_CALL_FAILED, "the reply was deferred, and nobody gave it");
+}
+
+inline clv_status end_unanswered(clv_request raw) noexcept { return clv_request_finish(raw, fail_unanswered(raw)); }
+
+template <typename Handler> class Service;
+
+/* Whether one of both is over: a handler, or the DeferredReply that came of it. The last one answers. */
+typedef std::shared_ptr<std::atomic<bool>> HalfOver;
+
+} // namespace detail
+
+/*
+ * The duty to answer a call after its handler has returned, from any thread; see Request::defer. At the end of its life
+ * without an answer the caller gets errc::call_failed.
+ */
+class DeferredReply : public detail::Owner<clv_request, detail::end_unanswered> {
+public:
+    DeferredReply() noexcept {}
+    /* Of a request that clv_request_defer was called for. */
+    explicit DeferredReply(clv_request raw) noexcept : Owner(raw) {}
+    DeferredReply(DeferredReply &&other) = default;
+    ~DeferredReply() { leave(); }
+
+    DeferredReply &operator=(DeferredReply &&other) noexcept
+    {
+        if (this != &other) {
+            leave();
+            Owner::operator=(std::move(other));
+            half_over_ = std::move(other.half_over_);
+        }
+        return *this;
+    }
+
+    /* The request; good until the answer. */
+    View data(std::error_code &ec) const noexcept { return detail::data_of(raw(), ec); }
+
+    View data() const
+    {
+        return detail::or_throw([&](std::error_code &ec) { return data(ec); });
+    }
+
+    /* Level, patience and presence of the caller, as of now. */
+    RequestInfo info(std::error_code &ec) const noexcept { return detail::info_of(raw(), ec); }
+
+    RequestInfo info() const
+    {
+        return detail::or_throw([&](std::error_code &ec) { return info(ec); });
+    }
+
+    /*
+     * From now on the node's event readable with this token tells that the caller gave up (see info), and writable that
+     * there is room for a part of the reply after errc::again. Both come once at once.
+     */
+    void watch(std::uint64_t token, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_request_watch(raw(), token));
+    }
+
+    void watch(std::uint64_t token) const { detail::check(clv_request_watch(raw(), token)); }
+
+    /* Sends one part of a streamed reply; does not block. Errors: again (no room), stopped, lost, closed, size. */
+    void reply_part(View data, std::error_code &ec) const noexcept
+    {
+        ec = detail::code_of(clv_reply_part(raw(), data.data(), data.size()));
+    }
+
+    void reply_part(View data) const { detail::check(clv_reply_part(raw(), data.data(), data.size())); }
+
+    /* Answers with this reply, or last part of one; does not block. Errors: state (Request::reply gave one), handle. */
+    void reply(View data, std::error_code &ec) noexcept
+    {
+        ec = detail::code_of(clv_reply(raw(), data.data(), data.size()));
+        if (!ec)
+            ec = detail::code_of(clv_request_finish(release(), CLV_OK));
+    }
+
+    void reply(View data)
+    {
+        std::error_code ec;
+        reply(data, ec);
+        detail::check(ec);
+    }
+
+    /* Answers that the call failed. errc::not_run, busy and denied reach the caller as they are; see Refusal. */
+    void fail(errc code, const std::string &text, std::error_code &ec) noexcept
+    {
+        const clv_request request = release();
+        const clv_status status = detail::fail(request, static_cast<clv_status>(code), text.c_str());
+        ec = detail::code_of(clv_request_finish(request, status));
+    }
+
+    void fail(errc code, const std::string &text)
+    {
+        std::error_code ec;
+        fail(code, text, ec);
+        detail::check(ec);
+    }
+
+private:
+    friend class Request;
+    DeferredReply(clv_request raw, const detail::HalfOver &half_over) : Owner(raw), half_over_(half_over) {}
+
+    /* A handler that still runs answers: what it throws says more. */
+    void leave() noexcept
+    {
+        if (*this && half_over_ && !half_over_->exchange(true))
+            release();
+    }
+
+    detail::HalfOver half_over_;
+};
+
 /* A call that a handler runs. Good until the handler returns. */
 class Request {
 public:
@@ -1826,14 +2023,8 @@ public:
     /* The library ends the session's handle. */
     ~Request() { session_.release(); }
 
-    /* The request; good until the handler returns. */
-    View data(std::error_code &ec) const noexcept
-    {
-        const void *data = nullptr;
-        std::size_t size = 0;
-        ec = detail::code_of(clv_request_data(raw_, &data, &size));
-        return View(data, size);
-    }
+    /* The request; good until the handler returns, or, once it is deferred, until its answer. */
+    View data(std::error_code &ec) const noexcept { return detail::data_of(raw_, ec); }
 
     View data() const
     {
@@ -1871,17 +2062,7 @@ public:
     }
 
     /* Level, patience and presence of the caller, as of now. */
-    RequestInfo info(std::error_code &ec) const noexcept
-    {
-        clv_request_info raw_info = CLV_REQUEST_INFO_INIT;
-        ec = detail::code_of(clv_request_get_info(raw_, &raw_info));
-        RequestInfo info;
-        info.caller_level = raw_info.caller_level;
-        info.is_cancelled = raw_info.is_cancelled != 0;
-        if (raw_info.remaining_ms >= 0)
-            info.remaining = std::chrono::milliseconds(raw_info.remaining_ms);
-        return info;
-    }
+    RequestInfo info(std::error_code &ec) const noexcept { return detail::info_of(raw_, ec); }
 
     RequestInfo info() const
     {
@@ -1904,11 +2085,43 @@ public:
 
     void reply_part(View data) { detail::check(clv_reply_part(raw_, data.data(), data.size())); }
 
+    /*
+     * Leaves the reply for later: the handler returns, no thread waits, and what it returns does not count. What it
+     * throws still answers the call. Errors: state (it is deferred already).
+     *
+     *     node.serve("slow", [&](Request &request) { jobs.push(request.defer()); });
+     *     ..
+     *     jobs.pop().reply("done");
+     */
+    DeferredReply defer(std::error_code &ec)
+    {
+        detail::HalfOver half_over = std::make_shared<std::atomic<bool>>(false);
+        ec = detail::code_of(clv_request_defer(raw_));
+        if (ec)
+            return DeferredReply();
+        half_over_ = half_over;
+        return DeferredReply(raw_, half_over);
+    }
+
+    DeferredReply defer()
+    {
+        return detail::or_throw([&](std::error_code &ec) { return defer(ec); });
+    }
+
+    /* True once it is deferred: the DeferredReply answers. */
+    bool is_deferred() const noexcept { return half_over_ != nullptr; }
+
     clv_request raw() const noexcept { return raw_; }
 
 private:
+    template <typename Handler> friend class detail::Service;
+
+    /* Whether the handler that returns now was to be followed by a reply that nobody will give. */
+    bool ends_unanswered() const noexcept { return half_over_ && half_over_->exchange(true); }
+
     clv_request raw_;
     Session session_;
+    detail::HalfOver half_over_;
 };
 
 namespace detail {
@@ -1924,25 +2137,24 @@ public:
         try {
             Service &self = *static_cast<Service *>(user);
             self.run(request, std::is_void<decltype(self.handler_(request))>());
-            return CLV_OK;
+            return request.ends_unanswered() ? fail_unanswered(raw) : CLV_OK;
         } catch (const Refusal &refusal) {
-            return failed(raw, refusal.code().value(), refusal.what());
+            return fail(raw, refusal.code().value(), refusal.what());
         } catch (const std::exception &error) {
-            return failed(raw, CLV_E_CALL_FAILED, error.what());
+            return fail(raw, CLV_E_CALL_FAILED, error.what());
         } catch (...) {
-            return failed(raw, CLV_E_CALL_FAILED, "the handler threw something that is no std::exception");
+            return fail(raw, CLV_E_CALL_FAILED, "the handler threw something that is no std::exception");
         }
     }
 
 private:
     void run(Request &request, std::true_type) { handler_(request); }
-    void run(Request &request, std::false_type) { request.reply(handler_(request)); }
 
-    static clv_status failed(clv_request raw, clv_status status, const char *text) noexcept
+    void run(Request &request, std::false_type)
     {
-        /* Without its text, if that is not UTF-8, the failure is still one. */
-        clv_reply_error(raw, text);
-        return status == CLV_OK ? CLV_E_CALL_FAILED : status;
+        auto &&reply = handler_(request);
+        if (!request.is_deferred())
+            request.reply(reply);
     }
 
     Handler handler_;
@@ -1977,6 +2189,33 @@ struct ConnectOptions {
 };
 
 namespace detail {
+
+/* As clerver.h wants them, as long as the options live. */
+class RawConnectOptions {
+public:
+    explicit RawConnectOptions(const ConnectOptions &options)
+    {
+        for (const std::string &address : options.addresses)
+            addresses_.push_back(address.c_str());
+        const clv_connect_options init = CLV_CONNECT_OPTIONS_INIT;
+        raw_ = init;
+        raw_.addresses = addresses_.data();
+        raw_.addresses_count = addresses_.size();
+        raw_.any_node = options.any_node ? 1 : 0;
+        raw_.bulk_links = options.bulk_links;
+        raw_.standby_links = options.standby_links;
+        raw_.race = options.race ? 1 : 0;
+    }
+
+    RawConnectOptions(const RawConnectOptions &) = delete;
+    RawConnectOptions &operator=(const RawConnectOptions &) = delete;
+
+    const clv_connect_options *get() const noexcept { return &raw_; }
+
+private:
+    std::vector<const char *> addresses_;
+    clv_connect_options raw_;
+};
 
 /* As long as a node of the Rust API waits. */
 inline clv_status end_node(clv_node node) { return clv_node_close(node, 1000, nullptr); }
@@ -2022,7 +2261,10 @@ public:
         return detail::or_throw([&](std::error_code &ec) { return close(wait, ec); });
     }
 
-    /* No new sessions, channels and calls; waits until all is with the peers and all handlers have returned. */
+    /*
+     * No new sessions, channels and calls; waits until all is with the peers and all handlers have returned. With
+     * no_wait, or when the time is over, the events draining tell how far it is.
+     */
     Leftovers drain(Wait wait, std::error_code &ec) const
     {
         clv_leftovers left = CLV_LEFTOVERS_INIT;
@@ -2120,24 +2362,41 @@ public:
     /* With several addresses of one node, and options. Errors also: mismatch. */
     Session connect(const ConnectOptions &options, Wait wait, std::error_code &ec) const
     {
-        std::vector<const char *> addresses;
-        for (const std::string &address : options.addresses)
-            addresses.push_back(address.c_str());
-        clv_connect_options raw_options = CLV_CONNECT_OPTIONS_INIT;
-        raw_options.addresses = addresses.data();
-        raw_options.addresses_count = addresses.size();
-        raw_options.any_node = options.any_node ? 1 : 0;
-        raw_options.bulk_links = options.bulk_links;
-        raw_options.standby_links = options.standby_links;
-        raw_options.race = options.race ? 1 : 0;
+        const detail::RawConnectOptions raw_options(options);
         clv_session session = clv_session();
-        ec = detail::code_of(clv_connect_with(raw(), &raw_options, wait.timeout_ms(), &session));
+        ec = detail::code_of(clv_connect_with(raw(), raw_options.get(), wait.timeout_ms(), &session));
         return Session(session);
     }
 
     Session connect(const ConnectOptions &options, Wait wait = forever) const
     {
         return detail::or_throw([&](std::error_code &ec) { return connect(options, wait, ec); });
+    }
+
+    /* Starts to connect and does not wait for it; after the deadline it is given up. Errors: draining, arg, closed. */
+    Connecting start_connect(const ConnectOptions &options, Wait deadline, std::error_code &ec) const
+    {
+        const detail::RawConnectOptions raw_options(options);
+        clv_connecting connecting = clv_connecting();
+        ec = detail::code_of(clv_connect_start(raw(), raw_options.get(), deadline.timeout_ms(), &connecting));
+        return Connecting(connecting);
+    }
+
+    Connecting start_connect(const ConnectOptions &options, Wait deadline = forever) const
+    {
+        return detail::or_throw([&](std::error_code &ec) { return start_connect(options, deadline, ec); });
+    }
+
+    Connecting start_connect(const std::string &address, Wait deadline, std::error_code &ec) const
+    {
+        ConnectOptions options;
+        options.addresses.push_back(address);
+        return start_connect(options, deadline, ec);
+    }
+
+    Connecting start_connect(const std::string &address, Wait deadline = forever) const
+    {
+        return detail::or_throw([&](std::error_code &ec) { return start_connect(address, deadline, ec); });
     }
 
     /* Takes the next session that a peer made with this node. Its calls are served whether it is taken or not. */

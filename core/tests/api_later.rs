@@ -213,6 +213,52 @@ fn a_deferred_reply_has_parts_and_hears_that_its_caller_gave_up() {
 }
 
 #[test]
+fn a_last_reply_without_room_holds_no_worker_up() {
+    let pair = Pair::with(|server| server.workers(1), |client| client);
+    let requests = deferring(&pair.server);
+    let inline = ServiceOptions { inline: true, ..ServiceOptions::default() };
+    pair.server.serve("inline", inline, |_| Ok(vec![2; 5_000_000])).unwrap();
+    pair.server.serve("echo", ServiceOptions::default(), |call| Ok(call.request().to_vec())).unwrap();
+    let (ours, _theirs) = pair.session();
+    let slow: Vec<_> = (0..20).map(|_| ours.call_start("later", b"", SOON).unwrap()).collect();
+    let inline: Vec<_> = (0..20).map(|_| ours.call_start("inline", b"", SOON).unwrap()).collect();
+    for _ in &slow {
+        let (context, reply) = requests.recv().unwrap();
+        // Nobody takes it, so the last part finds no room.
+        while context.reply_part(&[1; 100_000]).is_ok() {}
+        reply.finish(Ok(vec![1; 5_000_000]));
+    }
+    assert_eq!(ours.call("echo", b"still here", SOON).unwrap(), "still here");
+    assert!(pair.server.drain(AT_ONCE).unwrap().running.len() >= 20);
+    // All at once: what is not taken takes the room of the others.
+    std::thread::scope(|scope| {
+        for call in slow.iter().chain(&inline) {
+            scope.spawn(|| {
+                let parts = std::iter::from_fn(|| call.receive(SOON).unwrap());
+                assert_eq!(parts.last().unwrap().len(), 5_000_000);
+            });
+        }
+    });
+    assert!(pair.server.drain(SOON).unwrap().running.is_empty());
+}
+
+#[test]
+fn a_left_reply_goes_with_its_session() {
+    let pair = Pair::new();
+    let requests = deferring(&pair.server);
+    let (ours, theirs) = pair.session();
+    let _call = ours.call_start("later", b"", SOON).unwrap();
+    let (context, reply) = requests.recv().unwrap();
+    while context.reply_part(&[1; 100_000]).is_ok() {}
+    reply.finish(Ok(vec![1; 1_000_000]));
+    assert_eq!(pair.server.drain(AT_ONCE).unwrap().running.len(), 1);
+    ours.close(Duration::ZERO).unwrap();
+    theirs.wait_state(SessionState::is_final, SOON).unwrap();
+    assert!(pair.server.drain(AT_ONCE).unwrap().running.is_empty());
+    assert!(pair.server.close(Duration::from_secs(10)).unwrap().stuck.is_empty());
+}
+
+#[test]
 fn a_deferred_reply_that_nobody_gives_is_told() {
     let pair = Pair::new();
     let requests = deferring(&pair.server);

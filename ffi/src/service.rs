@@ -313,8 +313,8 @@ pub unsafe extern "C" fn clv_reply_part(
     })
 }
 
-/// Says why the call failed, for a handler that will not return CLV_OK, or a `clv_request_finish` without it. At
-/// most 255 bytes reach the caller.
+/// Says why the call failed, for a handler that will not return CLV_OK, or a `clv_request_finish` without it. At most
+/// 255 bytes reach the caller.
 ///
 /// Any thread; does not block. Errors: CLV_E_ENCODING; CLV_E_ARG; CLV_E_HANDLE.
 ///
@@ -349,9 +349,9 @@ pub extern "C" fn clv_request_defer(request: clv_request) -> clv_status {
     })
 }
 
-/// From now on the node's event CLV_EVENT_READABLE with this token tells that the caller of a deferred request gave
-/// up (`clv_request_get_info`), and CLV_EVENT_WRITABLE that there is room for `clv_reply_part` after CLV_E_AGAIN.
-/// Both come once at once.
+/// From now on the node's event CLV_EVENT_READABLE with this token tells that the caller of a deferred request gave up
+/// (`clv_request_get_info`), and CLV_EVENT_WRITABLE that there is room for `clv_reply_part` after CLV_E_AGAIN. Both
+/// come once at once.
 ///
 /// Any thread; does not block. Errors: CLV_E_STATE it is not deferred; CLV_E_HANDLE, also when its session is over and
 /// forgotten; CLV_E_CLOSED.
@@ -385,6 +385,6 @@ pub extern "C" fn clv_request_finish(request: clv_request, status: clv_status) -
 }
 
 fn not_deferred() -> Error {
-    Error::new(Code::State, "finish a request: it is not deferred")
+    Error::new(Code::State, "answer a request later: it is not deferred")
         .with_remedy("clv_request_defer, in its handler")
 }

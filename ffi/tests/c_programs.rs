@@ -142,10 +142,12 @@ programs! {
     arguments: [C, CPP, ASAN];
     calls: [C, CPP, ASAN];
     channels: [C, CPP, ASAN];
+    deferred: [C, CPP, ASAN];
     descriptors: [C, CPP, ASAN];
     embalming: [C, CPP, ASAN];
     forks: [C, CPP];
     handles: [C, CPP, ASAN];
+    later: [C, CPP, ASAN];
     loops: [C, CPP, ASAN];
     many: [C, BUILT_AS_CPP];
     memory: [C, BUILT_AS_CPP];

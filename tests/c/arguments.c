@@ -123,6 +123,52 @@ static void null_arguments_of_a_node(pair *both)
     UNTOUCHED(session);
 }
 
+static void wrong_arguments_of_connects(pair *both)
+{
+    clv_node node = both->client;
+    clv_connect_options options = CLV_CONNECT_OPTIONS_INIT;
+    const char *addresses[2] = { "127.0.0.1:1", NULL };
+    clv_connecting connecting;
+    clv_session session;
+
+    STAMPED(connecting);
+    STAMPED(session);
+    STATUS(clv_connect_start(node, NULL, 0, &connecting), CLV_E_ARG);
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ARG);
+    options.addresses = addresses;
+    options.addresses_count = 2;
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ARG);
+    options.addresses_count = 65;
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ARG);
+    options.addresses_count = 1;
+    STATUS(clv_connect_start(node, &options, 0, NULL), CLV_E_ARG);
+    STATUS(clv_connect_start(node, &options, -2, &connecting), CLV_E_ARG);
+    options.bulk_links = 9;
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ARG);
+    options.bulk_links = 0;
+    options.struct_size = 7;
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ARG);
+    options.struct_size = sizeof options;
+    addresses[0] = "127.0.0.1:0";
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ARG);
+    addresses[0] = "[::1";
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ARG);
+    addresses[0] = NOT_UTF8;
+    STATUS(clv_connect_start(node, &options, 0, &connecting), CLV_E_ENCODING);
+    UNTOUCHED(connecting);
+
+    /* What was refused has taken nothing. */
+    addresses[0] = both->address;
+    MUST(clv_connect_start(node, &options, INT64_MAX, &connecting));
+    STATUS(clv_connecting_take(connecting, SOON_MS, NULL), CLV_E_ARG);
+    STATUS(clv_connecting_take(connecting, -2, &session), CLV_E_ARG);
+    STATUS(clv_connecting_take(connecting, INT64_MIN, &session), CLV_E_ARG);
+    UNTOUCHED(session);
+    OK(clv_connecting_take(connecting, INT64_MAX, &session));
+    OK(clv_connecting_close(connecting));
+    OK(clv_session_close(session, SOON_MS));
+}
+
 static void null_arguments_of_a_session(pair *both)
 {
     clv_session session = both->ours;
@@ -219,6 +265,7 @@ static void null_arguments_are_refused(void)
     clv_buffer *reply;
 
     null_arguments_of_a_node(&both);
+    wrong_arguments_of_connects(&both);
     null_arguments_of_a_session(&both);
     null_arguments_of_channels_and_calls(&both);
     MUST(clv_serve(both.server, "null", NULL, null_arguments_of_a_request, NULL, NULL));
@@ -258,6 +305,7 @@ static void waits_below_minus_one_are_refused(void)
         STATUS(clv_session_next_event(both.ours, wait, &event), CLV_E_ARG);
         STATUS(clv_session_drain(both.ours, wait), CLV_E_ARG);
         STATUS(clv_session_close(both.ours, wait), CLV_E_ARG);
+        STATUS(clv_session_close_start(both.ours, wait), CLV_E_ARG);
         STATUS(clv_channel_open(both.ours, "name", NULL, wait, &channel), CLV_E_ARG);
         STATUS(clv_channel_accept(both.ours, wait, &channel), CLV_E_ARG);
         STATUS(clv_channel_send(near, "x", 1, wait), CLV_E_ARG);
@@ -296,6 +344,7 @@ static void the_longest_wait_is_for_ever_and_not_an_overflow(void)
     OK(clv_session_drain(both.ours, INT64_MAX));
     OK(clv_channel_close(near));
     OK(clv_channel_close(far));
+    OK(clv_session_close_start(both.ours, INT64_MAX));
     OK(clv_session_close(both.ours, INT64_MAX));
     clv_session_close(both.theirs, -1);
     OK(clv_node_drain(both.client, INT64_MAX, NULL));

@@ -10,6 +10,7 @@ typedef struct family {
     clv_channel near;
     clv_channel far;
     clv_pending_call call;
+    clv_connecting connecting;
     clv_buffer *buffer;
     clv_options *options;
     counter dropped;
@@ -17,8 +18,12 @@ typedef struct family {
 
 static void start(family *of)
 {
+    const char *nobody = "127.0.0.1:1";
+    clv_connect_options options = CLV_CONNECT_OPTIONS_INIT;
     counter zero = COUNTER_INIT;
 
+    options.addresses = &nobody;
+    options.addresses_count = 1;
     of->dropped = zero;
     of->both = pair_open();
     MUST(clv_serve(of->both.server, "echo", NULL, echo, &of->dropped, count_drop));
@@ -26,6 +31,7 @@ static void start(family *of)
     MUST(clv_channel_send(of->near, "held", 4, SOON_MS));
     MUST(clv_channel_recv_buffer(of->far, SOON_MS, &of->buffer));
     MUST(clv_call_start(of->both.ours, "echo", "x", 1, -1, &of->call));
+    MUST(clv_connect_start(of->both.client, &options, -1, &of->connecting));
     MUST(clv_options_new(&of->options));
 }
 
@@ -47,6 +53,7 @@ static void finish(family *of)
     clv_buffer_free(of->buffer);
     clv_options_free(of->options);
     OK(clv_call_close(of->call));
+    OK(clv_connecting_close(of->connecting));
     OK(clv_channel_close(of->near));
     OK(clv_channel_close(of->far));
     pair_close(&of->both);
@@ -61,6 +68,7 @@ static void refuse_all(family *of)
     refuse_session(of->both.theirs, CLV_E_FORKED);
     refuse_channel(of->near, CLV_E_FORKED);
     refuse_call(of->call, CLV_E_FORKED);
+    refuse_connecting(of->connecting, CLV_E_FORKED);
     refuse_options(of->options, CLV_E_FORKED);
     refuse_buffer(of->buffer);
     refuse_number(0, CLV_E_HANDLE);

@@ -17,6 +17,17 @@ static void made_up_handles_are_refused(void)
     }
 }
 
+static clv_connecting connect_of(clv_node node, const char *address)
+{
+    clv_connect_options options = CLV_CONNECT_OPTIONS_INIT;
+    clv_connecting connecting;
+
+    options.addresses = &address;
+    options.addresses_count = 1;
+    MUST(clv_connect_start(node, &options, -1, &connecting));
+    return connecting;
+}
+
 /* Numbers of all kinds come from one counter, so none of them may be taken for another. */
 static void handles_of_another_kind_are_refused(void)
 {
@@ -25,6 +36,10 @@ static void handles_of_another_kind_are_refused(void)
     clv_session no_session = { 0 };
     clv_channel no_channel = { 0 };
     clv_pending_call no_call = { 0 };
+    clv_connecting no_connecting = { 0 };
+    clv_request no_request = { 0 };
+    clv_connecting connecting = connect_of(both.client, "127.0.0.1:1");
+    clv_session session;
     clv_channel near, far;
     clv_pending_call call;
     clv_options *options;
@@ -52,6 +67,14 @@ static void handles_of_another_kind_are_refused(void)
     refuse_call(no_call, CLV_E_HANDLE);
     no_call.id = (uint64_t)(uintptr_t)buffer;
     refuse_call(no_call, CLV_E_HANDLE);
+    no_connecting.id = both.ours.id;
+    refuse_connecting(no_connecting, CLV_E_HANDLE);
+    no_connecting.id = both.client.id;
+    refuse_connecting(no_connecting, CLV_E_HANDLE);
+    no_session.id = connecting.id;
+    refuse_session(no_session, CLV_E_HANDLE);
+    no_request.id = connecting.id;
+    refuse_request(no_request, CLV_E_HANDLE);
     refuse_options((clv_options *)(uintptr_t)both.client.id, CLV_E_HANDLE);
     refuse_buffer((clv_buffer *)(uintptr_t)both.ours.id);
     refuse_buffer((clv_buffer *)options);
@@ -60,6 +83,8 @@ static void handles_of_another_kind_are_refused(void)
     CHECK(clv_buffer_size(buffer) == 4 && memcmp(clv_buffer_data(buffer), "held", 4) == 0);
     OK(clv_options_set(options, "beat_ms", "500"));
     OK(clv_channel_send(near, "x", 1, SOON_MS));
+    STATUS(clv_connecting_take(connecting, 0, &session), CLV_E_AGAIN);
+    OK(clv_connecting_close(connecting));
     OK(clv_call_close(call));
     clv_buffer_free(buffer);
     clv_options_free(options);
@@ -69,6 +94,7 @@ static void handles_of_another_kind_are_refused(void)
 static void stale_handles_are_refused_and_closed_once(void)
 {
     pair both = pair_open();
+    clv_connecting connecting = connect_of(both.client, "127.0.0.1:1");
     clv_channel near, far;
     clv_pending_call call;
     clv_options *options;
@@ -90,6 +116,12 @@ static void stale_handles_are_refused_and_closed_once(void)
     MUST(clv_call_start(both.ours, "nobody", NULL, 0, SOON_MS, &call));
     OK(clv_call_close(call));
     refuse_call(call, CLV_E_HANDLE);
+
+    OK(clv_connecting_close(connecting));
+    refuse_connecting(connecting, CLV_E_HANDLE);
+    connecting = connect_of(both.client, both.address);
+    OK(clv_connecting_close(connecting));
+    refuse_connecting(connecting, CLV_E_HANDLE);
 
     OK(clv_channel_close(near));
     refuse_channel(near, CLV_E_HANDLE);
@@ -165,6 +197,9 @@ static void check_left_session(clv_session session)
 static void everything_after_the_close_of_the_node_answers_closed(void)
 {
     pair both = pair_open();
+    clv_connecting connecting = connect_of(both.client, "127.0.0.1:1");
+    clv_session session = { 0 };
+    clv_session other;
     clv_channel near, far;
     clv_pending_call call;
     clv_buffer *part = NULL;
@@ -175,11 +210,13 @@ static void everything_after_the_close_of_the_node_answers_closed(void)
     int64_t started;
 
     channel_pair(&both, 0, &near, &far);
+    MUST(clv_connect(both.client, both.address, SOON_MS, &other));
     MUST(clv_call_start(both.ours, "nobody", NULL, 0, SOON_MS, &call));
     OK(clv_node_close(both.client, SOON_MS, NULL));
     started = now_ms();
     refuse_node(both.client, CLV_E_HANDLE);
     check_left_session(both.ours);
+    check_left_session(other);
 
     STATUS(clv_channel_send(near, "x", 1, -1), CLV_E_CLOSED);
     STATUS(clv_channel_try_send(near, "x", 1, &size), CLV_E_CLOSED);
@@ -192,12 +229,21 @@ static void everything_after_the_close_of_the_node_answers_closed(void)
     OK(clv_call_outcome(call, &outcome));
     CHECK(outcome == CLV_OUTCOME_UNKNOWN || outcome == CLV_OUTCOME_NOT_RUN);
     OK(clv_call_cancel(call));
+    STATUS(clv_connecting_watch(connecting, 7), CLV_E_CLOSED);
+    OK(clv_connecting_cancel(connecting));
+    STATUS(clv_connecting_take(connecting, -1, &session), CLV_E_CLOSED);
+    CHECK(session.id == 0);
+    STATUS(clv_session_close_start(other, 0), CLV_E_CLOSED);
     CHECK(size == 99 && part == NULL && is_bytes == 0);
     CHECK(now_ms() - started < SOON_MS / 2);
 
     /* The handles are still the program's to close, once. */
+    OK(clv_connecting_close(connecting));
     OK(clv_call_close(call));
     OK(clv_channel_close(near));
+    /* That was told. */
+    OK(clv_session_close(other, 0));
+    STATUS(clv_session_close(other, 0), CLV_E_HANDLE);
     STATUS(clv_session_close(both.ours, SOON_MS), CLV_E_CLOSED);
     STATUS(clv_session_close(both.ours, SOON_MS), CLV_E_HANDLE);
     OK(clv_channel_close(far));

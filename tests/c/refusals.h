@@ -102,10 +102,24 @@ static inline void refuse_callbacks(clv_node node, clv_status wanted)
     STATUS(clv_log_set(node, CLV_LOG_DEBUG, never_logs, NULL, NULL), wanted);
 }
 
+static inline void refuse_connecting(clv_connecting connecting, clv_status wanted)
+{
+    clv_session session;
+
+    STAMPED(session);
+    STATUS(clv_connecting_take(connecting, 0, &session), wanted);
+    STATUS(clv_connecting_take(connecting, -1, &session), wanted);
+    STATUS(clv_connecting_watch(connecting, 7), wanted);
+    STATUS(clv_connecting_cancel(connecting), wanted);
+    STATUS(clv_connecting_close(connecting), wanted);
+    UNTOUCHED(session);
+}
+
 static inline void refuse_node(clv_node node, clv_status wanted)
 {
     const char *addresses[1] = { "127.0.0.1:1" };
     clv_connect_options options = CLV_CONNECT_OPTIONS_INIT;
+    clv_connecting connecting;
     clv_leftovers leftovers;
     clv_session session;
     clv_counters counters;
@@ -118,6 +132,7 @@ static inline void refuse_node(clv_node node, clv_status wanted)
     STAMPED_SIZED(leftovers);
     STAMPED_SIZED(counters);
     STAMPED_SIZED(event);
+    STAMPED(connecting);
     STAMPED(session);
     STAMPED(text);
     STAMPED(fd);
@@ -127,6 +142,7 @@ static inline void refuse_node(clv_node node, clv_status wanted)
     STATUS(clv_connect(node, addresses[0], 0, &session), wanted);
     STATUS(clv_connect(node, addresses[0], -1, &session), wanted);
     STATUS(clv_connect_with(node, &options, 0, &session), wanted);
+    STATUS(clv_connect_start(node, &options, 0, &connecting), wanted);
     STATUS(clv_accept(node, 0, &session), wanted);
     STATUS(clv_accept(node, -1, &session), wanted);
     STATUS(clv_node_next_event(node, 0, &event), wanted);
@@ -143,6 +159,7 @@ static inline void refuse_node(clv_node node, clv_status wanted)
     UNTOUCHED_SIZED(leftovers);
     UNTOUCHED_SIZED(counters);
     UNTOUCHED_SIZED(event);
+    UNTOUCHED(connecting);
     UNTOUCHED(session);
     UNTOUCHED(text);
     UNTOUCHED(fd);
@@ -206,6 +223,7 @@ static inline void refuse_session(clv_session session, clv_status wanted)
     STATUS(clv_dial_fd(session, "name", 0, &fd), wanted);
     STATUS(clv_accept_fd(session, -1, CLV_FD_UNIX, &fd), wanted);
     refuse_objects(session, wanted);
+    STATUS(clv_session_close_start(session, 0), wanted);
     STATUS(clv_session_close(session, 0), wanted);
     UNTOUCHED_SIZED(info);
     UNTOUCHED_SIZED(event);
@@ -301,6 +319,9 @@ static inline void refuse_request(clv_request request, clv_status wanted)
     STATUS(clv_reply(request, "x", 1), wanted);
     STATUS(clv_reply_part(request, "x", 1), wanted);
     STATUS(clv_reply_error(request, "why"), wanted);
+    STATUS(clv_request_defer(request), wanted);
+    STATUS(clv_request_watch(request, 7), wanted);
+    STATUS(clv_request_finish(request, CLV_OK), wanted);
     UNTOUCHED_SIZED(info);
     UNTOUCHED(session);
     UNTOUCHED(data);
@@ -331,12 +352,14 @@ static inline void refuse_buffer(clv_buffer *buffer)
 static inline void refuse_number(uint64_t number, clv_status wanted)
 {
     clv_node node = { number };
+    clv_connecting connecting = { number };
     clv_session session = { number };
     clv_channel channel = { number };
     clv_pending_call call = { number };
     clv_request request = { number };
 
     refuse_node(node, wanted);
+    refuse_connecting(connecting, wanted);
     refuse_session(session, wanted);
     refuse_channel(channel, wanted);
     refuse_call(call, wanted);

@@ -139,7 +139,7 @@ impl Drop for DeferredReply {
                 // The child runs no destructor of the parent's things.
                 return std::mem::forget(call);
             }
-            call.abandon();
+            call.leave();
         }
     }
 }

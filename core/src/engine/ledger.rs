@@ -178,6 +178,9 @@ impl Shard {
             Told::Readable(channel) => self.ring(session, Ready::Readable(channel), batch),
             // Who waits for the disk looks as one who waits for room.
             Told::Writable(channel) | Told::Stored(channel) => {
+                if self.unsent.contains_key(&(session, channel)) {
+                    self.chores.push_back(Chore::Answer(session, channel));
+                }
                 self.ring(session, Ready::Writable(channel), batch);
             }
             Told::Call(request) => self.note_call(session, request, batch),
@@ -261,6 +264,7 @@ impl Shard {
         self.tell(NodeEvent::SessionState { session, from, to, why }, batch);
         if to.is_final() {
             self.note_drained(session);
+            self.drop_left_replies(session);
             let calls = (session, ChannelId(0))..=(session, ChannelId(u64::MAX));
             self.running.range(calls).for_each(|(_, running)| running.cancel());
             self.connecting.retain(|_, connecting| connecting.session != Some(session));

@@ -8,7 +8,6 @@ use super::bell::Bell;
 use super::event::LogLevel;
 use super::shard::{Batch, CallWork, Shard};
 use super::watch::Ready;
-use super::workers::Task;
 use super::{Engine, Place, clock};
 use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
@@ -17,7 +16,7 @@ use clerver_proto::node::CallRequest;
 use clerver_proto::time::Instant;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The user's part of a service.
@@ -109,21 +108,15 @@ pub(crate) struct IncomingCall {
     service: Arc<Service>,
     running: Arc<Running>,
     is_answered: AtomicBool,
-    /// Of a deferred one: `RETURNED` and `ABANDONED`.
-    progress: AtomicU8,
+    /// One of both is over: the handler, or the wish to answer later. The other one decides what the answer is.
+    is_half_over: AtomicBool,
 }
-
-/// The handler has returned in good order.
-const RETURNED: u8 = 1;
-/// Nobody will give the answer that was left for later.
-const ABANDONED: u8 = 2;
 
 impl IncomingCall {
     pub(crate) fn new(engine: Arc<Engine>, work: CallWork) -> IncomingCall {
         let CallWork { service, session, peer, bell, request, running } = work;
-        let is_answered = AtomicBool::new(false);
-        let progress = AtomicU8::new(0);
-        IncomingCall { engine, session, request, peer, bell, service, running, is_answered, progress }
+        let (is_answered, is_half_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        IncomingCall { engine, session, request, peer, bell, service, running, is_answered, is_half_over }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -151,16 +144,17 @@ impl IncomingCall {
         })
     }
 
-    /// Sends the whole reply, or the rest of it: the call is over with that.
-    fn reply_last(&self, reply: &Bytes, wait: Option<Duration>) -> Result<()> {
-        let (session, call) = (self.session, self.call());
+    /// Sends the whole reply, or the rest of it: the call is over with that. Who must not wait leaves it with the shard
+    /// until there is room.
+    fn reply_last(&self, reply: &Bytes) -> Result<()> {
+        let (key, wait) = ((self.session, self.call()), self.patience());
         self.when_there_is_room(wait, |shard, now, _| {
-            let answered = shard.node.call_answer(now, session, call, reply.clone());
-            if !answered.as_ref().is_err_and(|error| error.code == Code::Again) {
-                shard.running.remove(&(session, call));
-                shard.unwatch(session, call);
+            let answered = shard.answer_call(now, key, reply);
+            if wait.is_some() && answered.as_ref().is_err_and(|error| error.code == Code::Again) {
+                shard.unsent.insert(key, reply.clone());
+                return Ok(());
             }
-            answered.map(drop)
+            answered
         })
     }
 
@@ -196,19 +190,15 @@ impl IncomingCall {
         if result.is_err() || !self.running.is_deferred() {
             self.answer(result);
         } else {
-            self.note_progress(RETURNED);
+            self.leave();
         }
     }
 
-    /// Nobody will answer a deferred call. What its handler says goes first, if that has not returned.
-    pub(crate) fn abandon(self: Arc<Self>) {
-        self.note_progress(ABANDONED);
-    }
-
-    fn note_progress(self: Arc<Self>, step: u8) {
-        let before = self.progress.fetch_or(step, Ordering::AcqRel);
-        if before | step == RETURNED | ABANDONED {
-            let what = format!("the handler of service \"{}\" gave no answer", self.request.service);
+    /// Nobody will answer it from here: the handler has returned, or who was to answer later is gone. An error that the
+    /// handler may still return says more than that nobody answers.
+    pub(crate) fn leave(self: Arc<Self>) {
+        if self.is_half_over.swap(true, Ordering::AcqRel) {
+            let what = "the handler of service \"".to_owned() + &self.request.service + "\" gave no answer";
             self.answer(Err(Error::new(Code::CallFailed, what)));
         }
     }
@@ -222,19 +212,13 @@ impl IncomingCall {
 
     /// Ends the call. The first answer counts. Does not block where `patience` is none.
     pub(crate) fn answer(self: Arc<Self>, result: Result<Vec<u8>>) {
+        self.running.begin();
         if self.is_answered.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.running.begin();
         match result {
-            Ok(reply) => {
-                let reply = Bytes::from(reply);
-                match self.reply_last(&reply, self.patience()) {
-                    Err(error) if error.code == Code::Again => self.answer_later(reply),
-                    // Any other error means that the node has closed.
-                    _ => {}
-                }
-            }
+            // An error means that the node has closed.
+            Ok(reply) => drop(self.reply_last(&Bytes::from(reply))),
             Err(why) if says_not_run(&why) => self.refuse(why),
             Err(why) => {
                 let (session, call) = (self.session, self.call());
@@ -246,23 +230,10 @@ impl IncomingCall {
         }
     }
 
-    /// The driving thread cannot wait for room, nor can who answers later; a worker can.
-    fn answer_later(self: Arc<Self>, reply: Bytes) {
-        let workers = Arc::clone(&self.engine.workers);
-        let name = self.running.name();
-        let task = Task::chore(name, move || {
-            // An error means that the node has closed.
-            let _ = self.reply_last(&reply, None);
-        });
-        // Refused only when the node has closed, and then nobody waits for the reply.
-        let _ = workers.submit(task);
-    }
-
     fn finish(&self) {
         let (session, call) = (self.session, self.call());
         let _ = self.engine.change(|shard, now| {
-            shard.running.remove(&(session, call));
-            shard.unwatch(session, call);
+            shard.end_call((session, call));
             shard.node.call_finished(now, session, call)
         });
     }
@@ -279,10 +250,45 @@ impl IncomingCall {
         let (session, call) = (self.session, self.call());
         // An error means that the caller is gone.
         let _ = self.engine.change(|shard, now| {
-            shard.running.remove(&(session, call));
-            shard.unwatch(session, call);
+            shard.end_call((session, call));
             shard.node.call_refuse(now, session, call, why)
         });
+    }
+}
+
+impl Shard {
+    /// Sends the last part of a reply.
+    ///
+    /// Errors: `AGAIN` no room; any other one means that nobody waits for it.
+    fn answer_call(&mut self, now: Instant, key: (SessionId, ChannelId), reply: &Bytes) -> Result<()> {
+        let answered = self.node.call_answer(now, key.0, key.1, reply.clone());
+        if !answered.as_ref().is_err_and(|error| error.code == Code::Again) {
+            self.end_call(key);
+        }
+        answered.map(drop)
+    }
+
+    /// There is room for a reply that was left here.
+    pub(super) fn send_left_reply(&mut self, now: Instant, key: (SessionId, ChannelId)) {
+        let Some(reply) = self.unsent.remove(&key) else { return };
+        if self.answer_call(now, key, &reply).is_err_and(|error| error.code == Code::Again) {
+            self.unsent.insert(key, reply);
+        }
+    }
+
+    /// The session is over: nobody waits for what was left for it.
+    pub(super) fn drop_left_replies(&mut self, session: SessionId) {
+        let calls = (session, ChannelId(0))..=(session, ChannelId(u64::MAX));
+        let left: Vec<_> = self.unsent.range(calls).map(|(key, _)| *key).collect();
+        for key in left {
+            self.unsent.remove(&key);
+            self.end_call(key);
+        }
+    }
+
+    fn end_call(&mut self, (session, call): (SessionId, ChannelId)) {
+        self.running.remove(&(session, call));
+        self.unwatch(session, call);
     }
 }
 

@@ -175,6 +175,8 @@ pub(crate) struct Shard {
     pub(crate) kinds: HashMap<String, Arc<KindCallbacks>>,
     pub(crate) payloads: BTreeMap<ObjectKey, SharedPayload>,
     pub(crate) running: BTreeMap<(SessionId, ChannelId), Arc<Running>>,
+    /// Last parts of replies for which there was no room, of those who must not wait for it.
+    pub(super) unsent: BTreeMap<(SessionId, ChannelId), Bytes>,
     /// A caller-driven program blocks on this session, and runs no handlers meanwhile.
     pub(crate) blocked_on: Option<SessionId>,
     pub(super) chores: VecDeque<Chore>,
@@ -192,6 +194,8 @@ pub(super) enum Chore {
     Forget(SessionId),
     /// This call cannot be run.
     Refuse(SessionId, ChannelId, Error),
+    /// There is room for the reply of this call that was left here.
+    Answer(SessionId, ChannelId),
 }
 
 impl Shard {
@@ -227,6 +231,7 @@ impl Shard {
             kinds: HashMap::new(),
             payloads: BTreeMap::new(),
             running: BTreeMap::new(),
+            unsent: BTreeMap::new(),
             blocked_on: None,
             chores: VecDeque::new(),
             closed: None,
@@ -351,6 +356,7 @@ impl Shard {
             Chore::Refuse(session, call, why) => {
                 let _ = self.node.call_refuse(now, session, call, why);
             }
+            Chore::Answer(session, call) => self.send_left_reply(now, (session, call)),
         }
     }
 
@@ -478,6 +484,7 @@ impl Shard {
             // than freed.
             std::mem::forget(payload);
         }
+        self.unsent.clear();
         (std::mem::take(&mut self.services), std::mem::take(&mut self.kinds))
     }
 }

@@ -258,6 +258,162 @@ static void services_answer_throw_and_refuse(Pair &pair)
     CHECK(thrown_by([&] { pair.server.unserve("twice"); }) == errc::no_service);
 }
 
+// The next event of this kind and token; the others are passed over.
+static void await_token(const Node &node, EventKind kind, std::uint64_t token)
+{
+    for (Event event = node.next_event(soon); event.kind != kind || event.token != token;)
+        event = node.next_event(soon);
+}
+
+static void connects_are_started_and_taken()
+{
+    const Node server = Node::open(), client = Node::open();
+    const std::string address = server.listen("127.0.0.1:0");
+    Connecting connecting = client.start_connect(address, soon);
+    connecting.watch(5);
+    await_token(client, EventKind::readable, 5);
+    Session ours = connecting.take(no_wait);
+    CHECK(ours.state() == State::live);
+    CHECK(thrown_by([&] { connecting.take(); }) == errc::state);
+    connecting.close();
+    CHECK(!connecting);
+    std::error_code ec;
+    connecting.take(no_wait, ec);
+    CHECK(ec == errc::handle);
+    Session theirs = server.accept(soon);
+
+    ConnectOptions nobody;
+    nobody.addresses = {"127.0.0.1:1"};
+    Connecting waits = client.start_connect(nobody);
+    waits.take(no_wait, ec);
+    CHECK(ec == errc::again);
+    waits.cancel(ec);
+    waits.watch(6, ec);
+    CHECK(!ec && thrown_by([&] { waits.take(); }) == errc::cancelled);
+    Connecting fails = client.start_connect(nobody, ms(100), ec);
+    CHECK(!ec && thrown_by([&] { fails.take(); }) == errc::timeout);
+    CHECK(thrown_by([&] { client.start_connect("no address", soon); }) == errc::arg);
+    CHECK(thrown_by([&] { client.start_connect(ConnectOptions()); }) == errc::arg);
+
+    ours.watch(7);
+    ours.start_close(soon);
+    while (ours.state() == State::closing)
+        await_token(client, EventKind::session_ready, 7);
+    CHECK(ours.state() == State::closed);
+    ours.close(soon);
+    CHECK(theirs.wait_state({State::closed}, soon) == State::closed);
+    // Nobody takes it: no session is left.
+    const Node other = Node::open();
+    {
+        const Connecting unwanted = other.start_connect(address, soon, ec);
+        await_token(other, EventKind::connected, 0);
+        theirs = server.accept(soon);
+    }
+    CHECK(theirs.wait_state({State::closed}, soon) == State::closed);
+    CHECK(thrown_by([&] { Session().start_close(soon); }) == errc::handle);
+}
+
+// Replies that wait for the test.
+class Later {
+public:
+    void push(DeferredReply reply)
+    {
+        replies_.push_back(std::move(reply));
+        arrived_.add();
+    }
+
+    DeferredReply pop()
+    {
+        CHECK(arrived_.reaches(++count_));
+        return std::move(replies_[static_cast<std::size_t>(count_ - 1)]);
+    }
+
+private:
+    Tally arrived_;
+    int count_ = 0;
+    std::vector<DeferredReply> replies_;
+};
+
+static void replies_come_later(Pair &pair)
+{
+    Later later;
+    std::error_code ec;
+    pair.server.serve("later", [&](Request &request) {
+        CHECK(!request.is_deferred());
+        DeferredReply reply = request.defer();
+        CHECK(request.is_deferred() && thrown_by([&] { request.defer(); }) == errc::state);
+        later.push(std::move(reply));
+        return "this does not count";
+    });
+    Call call = pair.ours.start_call("later", "three", soon);
+    DeferredReply reply = later.pop();
+    CHECK(reply && reply.data().to_string() == "three" && reply.info().caller_level == 255);
+    std::thread([&] { reply.reply(reply.data().to_string() + " apples"); }).join();
+    CHECK(!reply && call.receive(soon).to_string() == "three apples" && !call.receive(soon));
+    CHECK(thrown_by([&] { reply.reply("again"); }) == errc::handle);
+    CHECK(thrown_by([&] { reply.data(); }) == errc::handle);
+
+    // In parts, until the caller gives up.
+    call = pair.ours.start_call("later", "", soon);
+    reply = later.pop();
+    reply.watch(9);
+    await_token(pair.server, EventKind::writable, 9);
+    reply.reply_part("one");
+    CHECK(call.receive(soon).to_string() == "one" && !reply.info().is_cancelled);
+    call.cancel();
+    while (!reply.info().is_cancelled)
+        await_token(pair.server, EventKind::readable, 9);
+    CHECK(thrown_by([&] { reply.reply_part("two"); }) == errc::stopped);
+    reply.reply_part("two", ec);
+    CHECK(ec == errc::stopped);
+    reply.reply("unheard");
+
+    // Failures: told, and nobody there any more.
+    call = pair.ours.start_call("later", "", soon);
+    later.pop().fail(errc::busy, "not today");
+    CHECK(thrown_by([&] { call.receive(soon); }) == errc::busy && last_error().find("not today") != std::string::npos);
+    call = pair.ours.start_call("later", "", soon);
+    reply = later.pop();
+    reply.fail(errc::timeout, "too slow", ec);
+    CHECK(!ec && thrown_by([&] { call.receive(soon); }) == errc::call_failed);
+    call = pair.ours.start_call("later", "", soon);
+    reply = later.pop();
+    reply = DeferredReply();
+    CHECK(thrown_by([&] { call.receive(soon); }) == errc::call_failed);
+    CHECK(last_error().find("nobody gave it") != std::string::npos);
+    pair.server.unserve("later");
+}
+
+static void a_handler_that_defers_may_still_throw(Pair &pair)
+{
+    std::error_code ec;
+    DeferredReply kept;
+    pair.server.serve("throws", [&](Request &request) {
+        const DeferredReply reply = request.defer();
+        throw Refusal(errc::denied, "changed my mind");
+    });
+    pair.server.serve("keeps and throws", [&](Request &request) {
+        kept = request.defer(ec);
+        throw std::runtime_error("changed my mind");
+    });
+    pair.server.serve("forgets", [](Request &request) { request.defer(); });
+    pair.server.serve("at once", [](Request &request) { request.defer().reply("at once"); });
+    CHECK(thrown_by([&] { pair.ours.call("throws", "", soon); }) == errc::denied);
+    CHECK(last_error().find("changed my mind") != std::string::npos);
+    CHECK(thrown_by([&] { pair.ours.call("keeps and throws", "", soon); }) == errc::call_failed);
+    CHECK(last_error().find("changed my mind") != std::string::npos);
+    // The caller has its answer a moment before the handle ends.
+    while (clv_request_watch(kept.raw(), 1) != CLV_E_HANDLE)
+        std::this_thread::yield();
+    kept.reply("too late", ec);
+    CHECK(ec == errc::handle);
+    CHECK(thrown_by([&] { pair.ours.call("forgets", "", soon); }) == errc::call_failed);
+    CHECK(last_error().find("nobody gave it") != std::string::npos);
+    CHECK(pair.ours.call("at once", "", soon).to_string() == "at once");
+    for (const char *name : {"throws", "keeps and throws", "forgets", "at once"})
+        pair.server.unserve(name);
+}
+
 static void objects_end_with_their_destructor(Pair &pair, Tally &gone)
 {
     Kind<Seat> seats("seat");
@@ -505,11 +661,14 @@ int main()
         a_channel_is_reset_with_a_reason_and_stopped(pair);
         close_from_another_thread_wakes(pair);
         services_answer_throw_and_refuse(pair);
+        replies_come_later(pair);
+        a_handler_that_defers_may_still_throw(pair);
         nodes_and_sessions_tell_about_themselves(pair);
         objects_end_with_their_destructor(pair, gone);
         the_end_of_life_of_a_session_delivers(pair);
         closing_tells_what_was_left(pair, gone);
     }
+    connects_are_started_and_taken();
     a_session_moves_between_the_addresses_of_its_peer();
     a_caller_driven_node_runs_on_this_thread();
     a_stored_channel_goes_on_in_the_next_node();

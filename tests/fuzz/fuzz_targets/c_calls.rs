@@ -4,14 +4,17 @@
 //! No crash and no leak (both by the sanitizer), no defect, nothing written on failure, every `drop` once.
 #![no_main]
 
+#[path = "c_calls/later.rs"]
+mod later;
 #[path = "c_calls/world.rs"]
 mod world;
 
 use arbitrary::{Result, Unstructured};
 use clerver_c_face::{
-    address::*, buffer::*, call::*, channel::*, descriptor::*, event::*, log::*, node::*, noun::*, object::*,
-    options::*, report::*, service::*, session::*, status::*,
+    address::*, buffer::*, call::*, channel::*, connecting::*, descriptor::*, event::*, log::*, node::*,
+    noun::*, object::*, options::*, report::*, service::*, session::*, status::*,
 };
+use later::{finish_deferred, on_connects};
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -185,14 +188,22 @@ fn on_nodes(a: &mut Arguments<'_, '_>) -> Result<()> {
                     race: a.input.arbitrary()?,
                 };
                 let mut options = a.sized(options)?;
-                let status = check(clv_connect_with(node, place(&mut options, is_null), wait, &mut session));
-                a.made(status, session.id);
+                let options = place(&mut options, is_null);
+                if a.input.arbitrary()? {
+                    let mut connecting = clv_connecting { id: UNWRITTEN };
+                    let status = check(clv_connect_start(node, options, wait, &mut connecting));
+                    a.made(status, connecting.id);
+                } else {
+                    let status = check(clv_connect_with(node, options, wait, &mut session));
+                    a.made(status, session.id);
+                }
             }
             7 => {
                 let status = check(clv_accept(node, wait, &mut session));
                 a.made(status, session.id);
             }
-            8..=12 => on_driving(a, node, wait, is_null)?,
+            8..=11 => on_driving(a, node, wait, is_null)?,
+            12 => on_connects(a, wait, is_null)?,
             _ => on_options(a)?,
         }
     }
@@ -325,7 +336,7 @@ fn on_sessions(a: &mut Arguments<'_, '_>) -> Result<()> {
     let mut text = [0 as c_char; 100];
     // SAFETY: as above.
     unsafe {
-        match a.input.int_in_range(0..=16u8)? {
+        match a.input.int_in_range(0..=17u8)? {
             0 => {
                 let mut state = 0;
                 check(clv_session_state(session, if is_null { null_mut() } else { &mut state }));
@@ -355,6 +366,7 @@ fn on_sessions(a: &mut Arguments<'_, '_>) -> Result<()> {
                 let status = check(clv_call_start(session, pointer(&name), data.0, data.1, wait, &mut call));
                 a.made(status, call.id);
             }
+            17 if a.input.ratio(1u8, 4u8)? => drop(check(clv_session_close_start(session, wait))),
             12 => drop(check(clv_session_roam(session, pointer(&a.address()?)))),
             13 => drop(check(clv_session_goto(session, pointer(&a.address()?)))),
             14 => drop(check(clv_session_addresses(
@@ -492,7 +504,7 @@ fn on_calls(a: &mut Arguments<'_, '_>) -> Result<()> {
     let mut outcome = 0;
     // SAFETY: as above.
     unsafe {
-        match a.input.int_in_range(0..=9u8)? {
+        match a.input.int_in_range(0..=11u8)? {
             0..=2 => {
                 let mut part = std::ptr::without_provenance_mut(UNWRITTEN as usize);
                 let status = check(clv_call_receive(call, wait, &mut part));
@@ -510,13 +522,17 @@ fn on_calls(a: &mut Arguments<'_, '_>) -> Result<()> {
                 assert!(all.iter().map(|&byte| u64::from(byte)).sum::<u64>() < u64::MAX);
                 clv_buffer_free(buffer);
             }
-            _ => {
+            9 => {
                 let mut info = a.output::<clv_request_info>()?;
                 // No handler has shown its request.
                 assert_ne!(check(clv_request_get_info(request, place(&mut info, false))), CLV_OK);
                 assert_ne!(check(clv_reply_error(request, text.as_ptr())), CLV_OK);
                 assert_ne!(check(clv_request_call_id(request, text.as_mut_ptr(), 100)), CLV_OK);
+                assert_ne!(check(clv_request_defer(request)), CLV_OK);
+                assert_ne!(check(clv_request_watch(request, a.input.arbitrary()?)), CLV_OK);
+                assert_ne!(check(clv_request_finish(request, wait as clv_status)), CLV_OK);
             }
+            _ => finish_deferred(a)?,
         }
     }
     Ok(())

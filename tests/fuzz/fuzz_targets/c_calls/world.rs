@@ -2,12 +2,13 @@
 
 use super::INPUTS_MAX;
 use clerver_c_face::{
-    address::clv_address, buffer::*, call::*, channel::*, log::*, node::*, noun::*, object::*, options::*,
-    report::*, service::*, session::*, state::*, status::*,
+    address::clv_address, buffer::*, call::*, channel::*, connecting::*, log::*, node::*, noun::*, object::*,
+    options::*, report::*, service::*, session::*, state::*, status::*,
 };
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 pub(crate) static GIVEN: AtomicU64 = AtomicU64::new(0);
@@ -15,6 +16,21 @@ pub(crate) static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) unsafe extern "C" fn count_drop(_: *mut c_void) {
     DROPPED.fetch_add(1, Ordering::SeqCst);
+}
+
+static DEFERRED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// Requests that handlers have left for later, finished or not.
+pub(crate) fn deferred() -> MutexGuard<'static, Vec<u64>> {
+    DEFERRED.lock().expect("nobody panics with it")
+}
+
+/// Everybody gets an answer.
+fn finish_all() {
+    for id in std::mem::take(&mut *deferred()) {
+        // HANDLE: it was finished, or its handler failed.
+        let _ = clv_request_finish(clv_request { id }, CLV_OK);
+    }
 }
 
 pub(crate) unsafe extern "C" fn handler(user: *mut c_void, request: clv_request) -> clv_status {
@@ -30,8 +46,15 @@ pub(crate) unsafe extern "C" fn handler(user: *mut c_void, request: clv_request)
         if size % 3 == 0 {
             let _ = clv_session_close(session, 0);
         }
+        let defers = size == 1 || size == 5000;
+        if defers {
+            assert_eq!(clv_request_defer(request), CLV_OK);
+        }
         let _ = clv_reply_part(request, data, size);
         let _ = clv_reply(request, data, size);
+        if defers {
+            deferred().push(request.id);
+        }
     }
     user.addr() as clv_status
 }
@@ -134,6 +157,7 @@ impl World {
                 continue;
             }
             let _ = clv_call_close(clv_pending_call { id });
+            let _ = clv_connecting_close(clv_connecting { id });
             let _ = clv_channel_close(clv_channel { id });
             let _ = clv_session_close(clv_session { id }, 0);
             // SAFETY: NULL is no output.
@@ -141,6 +165,7 @@ impl World {
             clv_buffer_free(std::ptr::without_provenance_mut(id as usize));
             clv_options_free(std::ptr::without_provenance_mut(id as usize));
         }
+        finish_all();
         self.opened = 0;
         self.inputs += 1;
     }
@@ -155,6 +180,7 @@ impl World {
             let _ = unsafe { clv_node_close(clv_node { id }, 1000, null_mut()) };
         }
         for _ in 0..2000 {
+            finish_all();
             if DROPPED.load(Ordering::SeqCst) == GIVEN.load(Ordering::SeqCst) {
                 return;
             }
