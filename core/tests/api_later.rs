@@ -213,6 +213,48 @@ fn a_deferred_reply_has_parts_and_hears_that_its_caller_gave_up() {
 }
 
 #[test]
+fn deferred_replies_that_have_no_room_hold_no_workers() {
+    let pair = Pair::with(|server| server.workers(1), |client| client);
+    let requests = deferring(&pair.server);
+    pair.server.serve("echo", ServiceOptions::default(), |call| Ok(call.request().to_vec())).unwrap();
+    let (ours, theirs) = pair.session();
+    let full = || {
+        let call = ours.call_start("later", b"", SOON).unwrap();
+        let (context, reply) = requests.recv().unwrap();
+        let part = vec![7; 100_000];
+        let send = || std::iter::repeat_with(|| context.reply_part(&part)).take_while(Result::is_ok).count();
+        // What is on its way makes room again.
+        let mut sent = 0;
+        reply.watch(8).unwrap();
+        let a_moment = Some(Duration::from_millis(50));
+        while pair.server.next_event(a_moment).is_ok() {
+            sent += send();
+        }
+        reply.finish(Ok(vec![8; 100_000]));
+        (call, sent)
+    };
+    let mut calls: Vec<_> = (0..6).map(|_| full()).collect();
+    assert_eq!(ours.call("echo", b"x", SOON).unwrap(), "x");
+    assert_eq!(pair.server.drain(AT_ONCE).unwrap().running.len(), 6);
+    calls.pop().unwrap().0.cancel();
+    for (call, sent) in calls.drain(1..) {
+        (0..sent).for_each(|_| assert_eq!(call.receive(SOON).unwrap().unwrap().len(), 100_000));
+        assert_eq!(call.receive(SOON).unwrap().unwrap()[..], [8; 100_000]);
+        assert!(call.receive(SOON).unwrap().is_none());
+    }
+    let is_running = |count| pair.server.drain(AT_ONCE).unwrap().running.len() == count;
+    while !is_running(1) {
+        pair.server.next_event(SOON).unwrap();
+    }
+    // Nobody reads this one, and its session ends.
+    ours.close(Duration::from_secs(1)).unwrap();
+    theirs.wait_state(SessionState::is_final, SOON).unwrap();
+    while !is_running(0) {
+        pair.server.next_event(SOON).unwrap();
+    }
+}
+
+#[test]
 fn a_deferred_reply_that_nobody_gives_is_told() {
     let pair = Pair::new();
     let requests = deferring(&pair.server);

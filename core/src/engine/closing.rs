@@ -216,7 +216,8 @@ impl Engine {
 
     fn is_quiet_in(&self, shard: &Shard) -> bool {
         let is_deferred = |running: &Arc<Running>| running.is_deferred();
-        shard.is_over() && self.workers.busy().is_empty() && !shard.running.values().any(is_deferred)
+        let is_answered = shard.is_answered() && !shard.running.values().any(is_deferred);
+        shard.is_over() && self.workers.busy().is_empty() && is_answered
     }
 
     fn stop_workers(&self) {

@@ -176,7 +176,10 @@ impl Shard {
                 self.ring(session, Ready::Session, batch);
             }
             Told::Readable(channel) => self.ring(session, Ready::Readable(channel), batch),
-            Told::Writable(channel) => self.ring(session, Ready::Writable(channel), batch),
+            Told::Writable(channel) => {
+                self.note_room(session, channel..=channel);
+                self.ring(session, Ready::Writable(channel), batch);
+            }
             Told::Call(request) => self.note_call(session, request, batch),
             Told::CallCancelled(call) => {
                 if let Some(running) = self.running.get(&(session, call)) {
@@ -184,6 +187,19 @@ impl Shard {
                     self.ring(session, Ready::Readable(call), batch);
                 }
             }
+            Told::PeerRevived { peer } => self.note_revived(session, peer, batch),
+            Told::ObjectAttached { .. }
+            | Told::ObjectEnded { .. }
+            | Told::ObjectUpdated { .. }
+            | Told::ObjectAction { .. }
+            | Told::ObjectRevived { .. }
+            | Told::ObjectStuck { .. } => self.note_object(session, event, batch),
+        }
+    }
+
+    /// What becomes of objects that are kept here, and of those that the peer keeps.
+    fn note_object(&mut self, session: SessionId, event: Told, batch: &mut Batch) {
+        match event {
             Told::ObjectAttached { object, kind } => {
                 self.tell_session(session, SessionEvent::ObjectAttached { object, kind }, batch);
             }
@@ -193,7 +209,6 @@ impl Shard {
             Told::ObjectUpdated { object, data } => {
                 self.tell_session(session, SessionEvent::ObjectUpdated { object, data }, batch);
             }
-            Told::PeerRevived { peer } => self.note_revived(session, peer, batch),
             Told::ObjectAction { object, kind: kind_name, action, kept } => {
                 let kind = self.kinds.get(&kind_name).cloned();
                 batch.objects.push(ObjectWork { session, object, kind, kind_name, action, kept });
@@ -210,6 +225,7 @@ impl Shard {
                 batch.lines.push((LogLevel::Warn, line));
                 self.tell_session(session, SessionEvent::ObjectStuck { object }, batch);
             }
+            _ => {}
         }
     }
 
@@ -257,6 +273,7 @@ impl Shard {
             self.note_drained(session);
             let calls = (session, ChannelId(0))..=(session, ChannelId(u64::MAX));
             self.running.range(calls).for_each(|(_, running)| running.cancel());
+            self.note_room(session, ChannelId(0)..=ChannelId(u64::MAX));
             self.connecting.retain(|_, connecting| connecting.session != Some(session));
             self.bound_accepted();
             self.drop_if_unused(session);

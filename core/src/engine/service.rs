@@ -6,15 +6,15 @@
 
 use super::bell::Bell;
 use super::event::LogLevel;
-use super::shard::{Batch, CallWork, Shard};
+use super::shard::{Batch, CallWork, Chore, Shard};
 use super::watch::Ready;
-use super::workers::Task;
 use super::{Engine, Place, clock};
 use bytes::Bytes;
 use clerver_proto::error::{Code, Error, Result};
 use clerver_proto::id::{ChannelId, NodeId, SessionId};
 use clerver_proto::node::CallRequest;
 use clerver_proto::time::Instant;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -143,16 +143,18 @@ impl IncomingCall {
         })
     }
 
-    /// Sends the whole reply, or the rest of it: the call is over with that.
-    fn reply_last(&self, reply: &Bytes, wait: Option<Duration>) -> Result<()> {
-        let (session, call) = (self.session, self.call());
-        self.when_there_is_room(wait, |shard, now, _| {
-            let answered = shard.node.call_answer(now, session, call, reply.clone());
-            if !answered.as_ref().is_err_and(|error| error.code == Code::Again) {
-                shard.running.remove(&(session, call));
-                shard.unwatch(session, call);
+    /// Sends the whole reply, or the rest of it: the call is over with that. For who cannot wait it goes when there is
+    /// room.
+    fn reply_last(&self, reply: &Bytes) -> Result<()> {
+        let (session, call, may_wait) = (self.session, self.call(), self.patience().is_none());
+        self.when_there_is_room(self.patience(), |shard, now, _| {
+            match shard.answer_call(now, session, call, reply.clone()) {
+                Err(error) if error.code == Code::Again && !may_wait => {
+                    shard.answers.insert((session, call), reply.clone());
+                    Ok(())
+                }
+                answered => answered,
             }
-            answered.map(drop)
         })
     }
 
@@ -197,7 +199,7 @@ impl IncomingCall {
         Error::new(Code::CallFailed, format!("the handler of service \"{service}\" panicked: {text}"))
     }
 
-    /// Ends the call. The first answer counts. Does not block where `patience` is none.
+    /// Ends the call. The first answer counts. Blocks where `patience` has no end.
     pub(crate) fn answer(self: Arc<Self>, result: Result<Vec<u8>>) {
         if self.is_answered.swap(true, Ordering::AcqRel) {
             return;
@@ -205,12 +207,8 @@ impl IncomingCall {
         self.running.begin();
         match result {
             Ok(reply) => {
-                let reply = Bytes::from(reply);
-                match self.reply_last(&reply, self.patience()) {
-                    Err(error) if error.code == Code::Again => self.answer_later(reply),
-                    // Any other error means that the node has closed.
-                    _ => {}
-                }
+                // An error means that the node has closed.
+                let _ = self.reply_last(&Bytes::from(reply));
             }
             Err(why) if says_not_run(&why) => self.refuse(why),
             Err(why) => {
@@ -221,18 +219,6 @@ impl IncomingCall {
                 self.finish();
             }
         }
-    }
-
-    /// The driving thread cannot wait for room, nor can who answers later; a worker can.
-    fn answer_later(self: Arc<Self>, reply: Bytes) {
-        let workers = Arc::clone(&self.engine.workers);
-        let name = self.running.name();
-        let task = Task::chore(name, move || {
-            // An error means that the node has closed.
-            let _ = self.reply_last(&reply, None);
-        });
-        // Refused only when the node has closed, and then nobody waits for the reply.
-        let _ = workers.submit(task);
     }
 
     fn finish(&self) {
@@ -260,6 +246,40 @@ impl IncomingCall {
             shard.unwatch(session, call);
             shard.node.call_refuse(now, session, call, why)
         });
+    }
+}
+
+impl Shard {
+    /// Sends the whole reply of a call that runs, or the rest of it.
+    ///
+    /// Errors: `AGAIN` no room, and nothing happened.
+    fn answer_call(&mut self, now: Instant, session: SessionId, call: ChannelId, reply: Bytes) -> Result<()> {
+        let answered = self.node.call_answer(now, session, call, reply);
+        if !answered.as_ref().is_err_and(|error| error.code == Code::Again) {
+            self.running.remove(&(session, call));
+            self.unwatch(session, call);
+        }
+        answered.map(drop)
+    }
+
+    /// Replies that wait for room may have it, or will never have it.
+    pub(super) fn note_room(&mut self, session: SessionId, calls: RangeInclusive<ChannelId>) {
+        let calls = (session, *calls.start())..=(session, *calls.end());
+        let waiting = self.answers.range(calls).map(|(&(session, call), _)| Chore::Answer(session, call));
+        self.chores.extend(waiting);
+    }
+
+    pub(super) fn answer_waiting(&mut self, now: Instant, session: SessionId, call: ChannelId) {
+        let Some(reply) = self.answers.get(&(session, call)).cloned() else { return };
+        let answered = self.answer_call(now, session, call, reply);
+        if !answered.is_err_and(|error| error.code == Code::Again) {
+            self.answers.remove(&(session, call));
+        }
+    }
+
+    /// Whether no reply waits for room.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answers.is_empty()
     }
 }
 

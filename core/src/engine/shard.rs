@@ -175,6 +175,8 @@ pub(crate) struct Shard {
     pub(crate) kinds: HashMap<String, Arc<KindCallbacks>>,
     pub(crate) payloads: BTreeMap<ObjectKey, SharedPayload>,
     pub(crate) running: BTreeMap<(SessionId, ChannelId), Arc<Running>>,
+    /// Whole replies for which there was no room, of calls that still count as running; they go when there is.
+    pub(super) answers: BTreeMap<(SessionId, ChannelId), Bytes>,
     /// A caller-driven program blocks on this session, and runs no handlers meanwhile.
     pub(crate) blocked_on: Option<SessionId>,
     pub(super) chores: VecDeque<Chore>,
@@ -192,6 +194,8 @@ pub(super) enum Chore {
     Forget(SessionId),
     /// This call cannot be run.
     Refuse(SessionId, ChannelId, Error),
+    /// There may be room for the reply that waits for it.
+    Answer(SessionId, ChannelId),
 }
 
 impl Shard {
@@ -227,6 +231,7 @@ impl Shard {
             kinds: HashMap::new(),
             payloads: BTreeMap::new(),
             running: BTreeMap::new(),
+            answers: BTreeMap::new(),
             blocked_on: None,
             chores: VecDeque::new(),
             closed: None,
@@ -348,6 +353,7 @@ impl Shard {
         // An error means that the session ended meanwhile, and then there is nothing left to do.
         match chore {
             Chore::Forget(session) => drop(self.node.session_forget(now, session)),
+            Chore::Answer(session, call) => self.answer_waiting(now, session, call),
             Chore::Refuse(session, call, why) => {
                 let _ = self.node.call_refuse(now, session, call, why);
             }
