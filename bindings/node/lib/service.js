@@ -7,6 +7,9 @@ const { Waiting } = require('./waiting.js')
 const NOTHING = Buffer.alloc(0)
 const FOREVER = { timeout: -1, signal: undefined }
 
+/** Calls that are not answered: the collector must not take a handler that waits for a promise which nobody else knows. */
+const running = new Set()
+
 class CallContext {
   #node
   #native
@@ -23,6 +26,7 @@ class CallContext {
     this.#native = native
     this.id = native.id()
     this.level = native.level()
+    running.add(this)
   }
 
   get session() {
@@ -101,6 +105,7 @@ class CallContext {
 
   #end(say) {
     this.#isDone = true
+    running.delete(this)
     say()
     if (this.#key !== undefined) {
       this.#node._listenTo(this.#key, undefined)

@@ -44,13 +44,15 @@ test('connects, drains and closes that wait have no threads', async (t) => {
   const sessions = await pair(t)
   const { client, ours } = sessions
   const { near } = await channelPair(sessions, 'full')
-  fill(near)
+  while (fill(near) > 0) await soon(30)
+  // Who drains connects no more.
+  const other = await open(t, directory())
   const before = threads()
   const abort = new AbortController()
   const { signal } = abort
   setMaxListeners(0, signal)
   const waits = Array.from({ length: 200 }, (_, at) => [
-    client.connect(`127.0.0.1:${1 + (at % 5)}`, { signal }), ours.drain({ signal }), client.drain({ signal }),
+    other.connect(`127.0.0.1:${1 + (at % 5)}`, { signal }), ours.drain({ signal }), client.drain({ signal }),
   ]).flat()
   const settled = Promise.allSettled(waits)
   await soon(300)
@@ -193,4 +195,34 @@ test('a part that waits when the handler returns is rejected', async (t) => {
   const results = await rejected
   assert.equal(results.filter(({ status }) => status === 'fulfilled').length, parts)
   assert.equal(results.at(-1).reason.code, 'STATE')
+})
+
+test('replies that nobody reads hold nobody up', async (t) => {
+  const { server, ours } = await pair(t, { workers: 1, messageBytesMax: 1 << 20, sessionBudgetBytes: 10 << 20 })
+  const part = Buffer.alloc(1 << 20)
+  server.serve('flood', async (_, call) => {
+    const isOut = () => Promise.race([call.replyPart(part).then(() => true), soon(50).then(() => false)])
+    while (await isOut());
+    return part
+  })
+  server.serve('echo', (request) => request)
+  const before = threads()
+  const calls = await Promise.all(Array.from({ length: 8 }, () => ours.startCall('flood')))
+  await soon(500)
+  assert.ok(threads() <= before + 1, `${before} threads, then ${threads()}`)
+  assert.equal(String(await ours.call('echo', 'x', SOON)), 'x')
+  // All of them: what is not read of the others takes the session's room.
+  await Promise.all(calls.map(async (call) => {
+    for await (const got of call) assert.equal(got.length, part.length)
+  }))
+  assert.deepEqual(await server.drain(SOON), { undelivered: [], running: [] })
+})
+
+test('a service that is taken back has not run what comes too late', async (t) => {
+  const { server, ours } = await pair(t)
+  server.serve('x', () => 'too late')
+  const calls = Array.from({ length: 50 }, () => ours.call('x', '', SOON).then(String, (error) => error.code))
+  await soon(2)
+  server.unserve('x')
+  for (const answer of await Promise.all(calls)) assert.ok(['too late', 'NOT_RUN', 'NO_SERVICE'].includes(answer), answer)
 })
