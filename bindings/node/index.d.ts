@@ -101,7 +101,7 @@ export interface NodeOptions {
   sessionBudgetBytes?: number
   /** Open channels of a session at most; 1024. */
   channelsMax?: number
-  /** Handlers that run at once, each on a thread that waits for its promise; here 64. */
+  /** Threads that wait for callbacks of objects at most, and hand requests to handlers, for which none waits; 4. */
   workers?: number
   /** What people call this machine. */
   hostName?: string
@@ -430,8 +430,8 @@ export class Node implements AsyncIterable<Session> {
 
   /**
    * Connects to a node at `host:port` or `clv://HOSTID@host:port/name`, or at the first of a list of addresses of one
-   * node that answers. Dials until it works. The session is shared with other connects to the same node. Given up by its
-   * signal, it may go on dialling for a minute, and then closes what it got.
+   * node that answers. Dials until it works. The session is shared with other connects to the same node. Its signal ends
+   * it at once.
    *
    * Errors: `TIMEOUT` with the last failure; `WRONG_IDENTITY`, `DENIED`, `BLOCKED`, `VERSION`; `SELF`; `ARG`; `MISMATCH`.
    */
@@ -722,7 +722,7 @@ export class CallContext {
   readonly remaining: number
   /** Whether the caller gave up, or its session ended. */
   readonly isCancelled: boolean
-  /** Aborts when the caller gives up, within about 50 ms. */
+  /** Aborts when the caller gives up; of a call that is cancelled already, in the next turn. */
   readonly signal: AbortSignal
   /** Sends one part of the reply, once there is room; what the handler returns is the last one. Errors: `STOPPED`; `LOST`; `CLOSED`; `STATE`. */
   replyPart(data: Data): Promise<void>

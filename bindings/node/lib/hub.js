@@ -35,6 +35,10 @@ class Hub {
     if (!this.isOver) this.#handles.add(session)
   }
 
+  keeps(session) {
+    return this.#handles.has(session)
+  }
+
   letGo(session) {
     this.#handles.delete(session)
     this.waiting.ring()

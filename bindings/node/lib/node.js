@@ -10,7 +10,7 @@ const { Hub } = require('./hub.js')
 const service = require('./service.js')
 const kind = require('./kind.js')
 
-const { ClerverError, limits, record, text, count, callback, time } = errors
+const { AbortError, ClerverError, limits, record, text, count, callback, time } = errors
 const asyncDispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')
 
 /** Events that nobody took yet; of more the oldest go, and are counted. */
@@ -59,6 +59,7 @@ class Node {
   #all = new Set()
   #hubs = new Map()
   #accepting
+  #draining
   #events = []
   #dropped = 0
   #eventWaiting
@@ -71,6 +72,7 @@ class Node {
     this.id = handle.id()
     this.hostId = handle.hostId()
     this.#accepting = new Waiting(this, undefined, undefined, true)
+    this.#draining = new Waiting(this, undefined, undefined, false)
     this.#eventWaiting = new Waiting(this, undefined, undefined, true)
     handle.watch(post, (tokens, events) => this.#ready(tokens, events))
     open.add(this)
@@ -90,7 +92,11 @@ class Node {
 
   #ready(tokens, events) {
     for (let at = 0; at < tokens.length; at++) this.#waitings.get(tokens[at])?.ring()
-    if (events === null) return
+    if (events !== null) this.#happened(events)
+    this._drainMoved()
+  }
+
+  #happened(events) {
     let hasSessions = false
     for (const event of events) {
       hasSessions ||= event.type === 'accepted' || event.type === 'restored' || event.type === 'dropped'
@@ -106,6 +112,11 @@ class Node {
       this.#dropped++
     }
     this.#eventWaiting.ring()
+  }
+
+  /** A drain may have come further: who looks makes the event that tells how far. */
+  _drainMoved() {
+    if (!this.#draining.isIdle) this.#draining.ring()
   }
 
   _token() {
@@ -194,12 +205,18 @@ class Node {
     const flags = (given.race ? 1 : 0) | (given.anyNode ? 2 : 0)
     const bulk = count(given.bulkLinks ?? 0, 'bulkLinks', 8)
     const standby = count(given.standbyLinks ?? 0, 'standbyLinks', 4)
-    let connecting
-    const start = (to, ticket) => {
-      connecting = this.#native.connect(to, ticket, list, flags, bulk, standby, timeout)
+    if (signal?.aborted) throw new AbortError(signal.reason)
+    const connecting = this.#native.connect(list, flags, bulk, standby, timeout)
+    const token = this._token()
+    const waiting = new Waiting(this, token * 2, () => connecting.watch(token), true)
+    try {
+      // Its time is kept by the library, which says what the last dial failed with.
+      const handle = await waiting.wait(() => connecting.take(), `connect to ${list}`, { timeout: -1, signal })
+      return this._keepSession(handle)
+    } finally {
+      // Gives it up if there is no session.
+      connecting.close()
     }
-    const discard = (handle) => handle.close(post, 0, 0)
-    return this._keepSession(await operate(this, start, { signal, discard, giveUp: () => connecting.giveUp() }))
   }
 
   async accept(options) {
@@ -325,8 +342,12 @@ class Node {
   }
 
   async drain(options) {
-    const { timeout, signal } = limits(options)
-    return operate(this, (to, ticket) => this.#native.drain(to, ticket, timeout), { signal })
+    try {
+      return await this.#draining.wait(() => this.#native.drain(true), 'drain the node', limits(options))
+    } catch (error) {
+      if (error.code !== 'TIMEOUT') throw error
+      return this.#native.drain(false)
+    }
   }
 
   close(options) {
@@ -350,6 +371,8 @@ class Node {
     const closed = (what) => new ClerverError('CLOSED', `${what}: the node is closed`)
     for (const waiting of [...this.#all]) waiting.end(closed)
     for (const hub of [...this.#hubs.values()]) hub.end()
+    // Handlers whose callers are gone with it.
+    for (const ringer of [...this.#waitings.values()]) ringer.ring()
     for (const number of this.#numbers.values()) {
       services.delete(number)
       kinds.delete(number)

@@ -6,11 +6,10 @@ const { AbortError, errorOf } = require('./errors.js')
 
 /** Payloads of objects by number: in the native half an object is its payload's number. */
 const payloads = new Map()
-/** Numbers to what they mean: services and kinds and logs to functions, requests to contexts. */
+/** Numbers to the functions that they mean. */
 const services = new Map()
 const kinds = new Map()
 const logs = new Map()
-const requests = new Map()
 
 const tickets = new Map()
 const visits = new Map()
@@ -18,14 +17,18 @@ let last = 0
 
 const nextNumber = () => ++last
 
+function called(service, request) {
+  const run = services.get(service)
+  if (run === undefined) request.fail('NOT_RUN', 'the service was taken back')
+  else run(request)
+}
+
 // The numbers stand in post.rs.
 const readers = [
   (ticket, [value, error]) => tickets.get(ticket)?.(value, error),
-  (service, request) => services.get(service)?.(request),
+  called,
   (kind, task) => kinds.get(kind)?.(task),
   (log, [level, line]) => logs.get(log)?.(level, line),
-  (request) => requests.get(request)?._cancelled(),
-  (request, error) => requests.get(request)?._partIsOut(error),
   (payload) => payloads.delete(payload),
   (ticket, payload) => visits.get(ticket)?.(payload),
 ]
@@ -34,9 +37,9 @@ const post = new native.Post((about, number, value) => readers[about](number, va
 
 /**
  * Starts an operation by `start(post, ticket)`; a promise for its answer. Given up by its signal it goes on without us,
- * `discard` gets what it answers; `giveUp` may make it shorter.
+ * and `discard` gets what it answers.
  */
-function operate(node, start, { signal, discard, visit, giveUp } = {}) {
+function operate(node, start, { signal, discard, visit } = {}) {
   if (signal?.aborted) return Promise.reject(new AbortError(signal.reason))
   return new Promise((resolve, reject) => {
     const ticket = nextNumber()
@@ -49,7 +52,6 @@ function operate(node, start, { signal, discard, visit, giveUp } = {}) {
     }
     const aborted = () => {
       release()
-      giveUp?.()
       tickets.set(ticket, (value, error) => {
         tickets.delete(ticket)
         if (error === undefined) discard?.(value)
@@ -77,4 +79,4 @@ function operate(node, start, { signal, discard, visit, giveUp } = {}) {
   })
 }
 
-module.exports = { post, operate, nextNumber, payloads, services, kinds, logs, requests }
+module.exports = { post, operate, nextNumber, payloads, services, kinds, logs }

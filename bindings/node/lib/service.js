@@ -1,16 +1,24 @@
 // Handlers of calls, and what they see of a call.
 'use strict'
 
-const { ClerverError, AbortError, errorOf, bytes, wrongType } = require('./errors.js')
-const { requests } = require('./post.js')
+const { ClerverError, bytes } = require('./errors.js')
+const { Waiting } = require('./waiting.js')
 
 const NOTHING = Buffer.alloc(0)
+const FOREVER = { timeout: -1, signal: undefined }
+
+/** Calls that are not answered: the collector must not take a handler that waits for a promise which nobody else knows. */
+const running = new Set()
 
 class CallContext {
   #node
   #native
-  #abort = new AbortController()
-  #parts = []
+  /** Made when somebody asks for its signal. */
+  #abort
+  /** Who waits for room for a part; made with the first part. */
+  #parts
+  /** Under which the node rings when the caller gave up; undefined while nobody wants to know. */
+  #key
   #isDone = false
 
   constructor(node, native) {
@@ -18,7 +26,7 @@ class CallContext {
     this.#native = native
     this.id = native.id()
     this.level = native.level()
-    requests.set(native.number(), this)
+    running.add(this)
   }
 
   get session() {
@@ -34,25 +42,44 @@ class CallContext {
   }
 
   get signal() {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      try {
+        // Rings at once, so who asks now hears the event of a call that is cancelled already.
+        this.#watch()
+      } catch {
+        // The session is over and forgotten.
+        setImmediate(() => this.#look())
+      }
+    }
     return this.#abort.signal
+  }
+
+  #watch() {
+    if (this.#key !== undefined || this.#isDone) return
+    const token = this.#node._token()
+    this.#native.watch(token)
+    this.#key = token * 2
+    this.#node._listenTo(this.#key, { ring: () => this.#look() })
+    this.#node._listenTo(this.#key + 1, { ring: () => this.#parts?.ring() })
+  }
+
+  #look() {
+    if (!this.isCancelled) return
+    this.#parts?.ring()
+    this.#abort?.abort(new ClerverError('CANCELLED', 'the caller gave up, or its session ended'))
   }
 
   /** Sends one part of the reply, once there is room. */
   async replyPart(data) {
     const part = bytes(data)
-    if (this.#isDone) throw new ClerverError('STATE', 'send a part of a reply: the handler has returned')
-    this.#native.part(part)
-    await new Promise((resolve, reject) => this.#parts.push({ resolve, reject }))
-  }
-
-  _partIsOut(error) {
-    const part = this.#parts.shift()
-    if (error === null) part?.resolve()
-    else part?.reject(errorOf(error))
-  }
-
-  _cancelled() {
-    this.#abort.abort(new ClerverError('CANCELLED', 'the caller gave up, or its session ended'))
+    const what = 'send a part of a reply'
+    const attempt = () => {
+      if (this.#isDone) throw new ClerverError('STATE', `${what}: the handler has returned`)
+      return this.#native.part(part) || null
+    }
+    this.#parts ??= new Waiting(this.#node, undefined, () => this.#watch(), true)
+    await this.#parts.wait(attempt, what, FOREVER)
   }
 
   /** Answers with what the handler returned: data, nothing, or an iterable of parts. */
@@ -78,10 +105,14 @@ class CallContext {
 
   #end(say) {
     this.#isDone = true
-    requests.delete(this.#native.number())
+    running.delete(this)
     say()
-    const why = new ClerverError('STATE', 'send a part of a reply: the handler has returned')
-    for (const part of this.#parts.splice(0)) part.reject(why)
+    if (this.#key !== undefined) {
+      this.#node._listenTo(this.#key, undefined)
+      this.#node._listenTo(this.#key + 1, undefined)
+    }
+    this.#parts?.ring()
+    this.#node._drainMoved()
   }
 }
 

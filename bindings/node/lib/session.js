@@ -13,6 +13,7 @@ const { connection } = require('./stream.js')
 const { AbortError, ClerverError, limits, record, text, bytes, count, time } = errors
 const asyncDispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')
 const CLOSE_TIME = 10_000
+const FOREVER = { timeout: -1, signal: undefined }
 
 /** Whether a code says that a session or handle is over. */
 const isOverCode = (code) => code === 'CLOSED' || code === 'LOST' || code === 'HANDLE' || code === 'END'
@@ -262,16 +263,24 @@ class Session {
   // The end.
 
   async drain(options) {
-    const { timeout, signal } = limits(options)
-    await this.#node._operate((to, ticket) => this.#native.drain(to, ticket, timeout), { signal })
+    try {
+      await this.#hub.waiting.wait(() => this.#native.isDelivered(), 'drain the session', limits(options))
+    } catch (error) {
+      if (error.code !== 'TIMEOUT') throw error
+      // It says what is left.
+      this.#native.drain()
+    }
   }
 
   async close(options) {
     const timeout = time(record(options).timeout, 'timeout', CLOSE_TIME)
     if (this.#isClosed) return
     this.#isClosed = true
+    const isLent = !this.#hub.keeps(this)
     try {
-      await this.#node._operate((to, ticket) => this.#native.close(to, ticket, timeout))
+      this.#native.closeStart(timeout)
+      if (isLent || timeout === 0) return
+      await this.#hub.waiting.wait(() => this.#native.closeEnd(), 'close the session', FOREVER)
     } finally {
       this.#hub.letGo(this)
     }

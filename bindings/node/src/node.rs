@@ -1,5 +1,6 @@
 //! A node, as `lib/node.js` sees it.
 
+use crate::connecting::NativeConnecting;
 use crate::error::{Failure, failure, unless};
 use crate::js::poll::Poll;
 use crate::js::post::{About, Post};
@@ -12,14 +13,7 @@ use clerver::{Code, ConnectOptions, Error, ListenOptions, LogLevel, Node, Option
 use napi::Env;
 use napi::bindgen_prelude::Function;
 use napi_derive::napi;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Handlers of JavaScript wait for promises, each on a worker; they are made when they are needed.
-const WORKERS: u64 = 64;
-/// A long connect is taken up again after this time, so that one that was given up ends.
-const CONNECT_SLICE: Duration = Duration::from_secs(60);
 
 /// A node.
 #[napi]
@@ -60,14 +54,8 @@ fn options_of(wishes: &[(String, String)]) -> Result<Options> {
         }
     }
     options.load_process()?;
-    let settings = options.resolve()?;
-    if settings.caller_driven {
+    if options.resolve()?.caller_driven {
         options.set("caller_driven", "false")?;
-    }
-    let is_told = wishes.iter().any(|(name, _)| name == "workers" || name == "config")
-        || std::env::var_os("CLERVER_WORKERS").is_some();
-    if !is_told && settings.workers < WORKERS {
-        options = options.workers(WORKERS);
     }
     Ok(options)
 }
@@ -81,42 +69,6 @@ pub fn open_node(post: &Post, ticket: f64, wishes: Vec<Vec<String>>) {
         .map(|[name, value]| (name, value))
         .collect();
     pool::run(post.mailbox(), ticket as u64, move || Node::open(options_of(&pairs)?).map(Value::Node));
-}
-
-/// A connect that goes on.
-#[napi]
-pub struct NativeConnecting {
-    is_given_up: Arc<AtomicBool>,
-}
-
-#[napi]
-impl NativeConnecting {
-    /// Nobody wants the session any more: it ends within a minute.
-    #[napi(catch_unwind)]
-    pub fn give_up(&self) {
-        self.is_given_up.store(true, Ordering::Release);
-    }
-}
-
-/// Dials until it works, the wait is over, or it is given up.
-fn connect(
-    node: &Node,
-    options: &ConnectOptions,
-    wait: clerver::Wait,
-    is_given_up: &AtomicBool,
-) -> Result<Value> {
-    let mut left = wait;
-    loop {
-        let slice = left.map_or(CONNECT_SLICE, |left| left.min(CONNECT_SLICE));
-        left = left.map(|left| left.saturating_sub(slice));
-        match node.connect_with(options.clone(), Some(slice)) {
-            Err(error)
-                if error.code == Code::Timeout
-                    && left != Some(Duration::ZERO)
-                    && !is_given_up.load(Ordering::Acquire) => {}
-            result => return result.map(Value::Session),
-        }
-    }
 }
 
 impl NativeNode {
@@ -191,19 +143,16 @@ impl NativeNode {
         self.node.addresses().map_err(failure)
     }
 
-    /// Connects: flags are 1 for race and 2 for any node.
+    /// Starts a connect: flags are 1 for race and 2 for any node.
     #[napi(catch_unwind)]
-    #[allow(clippy::too_many_arguments, reason = "plain data of one call from lib/node.js")]
     pub fn connect(
         &self,
-        post: &Post,
-        ticket: f64,
         addresses: Vec<String>,
         flags: u32,
         bulk_links: u8,
         standby_links: u8,
         milliseconds: f64,
-    ) -> NativeConnecting {
+    ) -> Result<NativeConnecting, Failure> {
         let options = ConnectOptions {
             addresses,
             race: flags & 1 != 0,
@@ -211,10 +160,8 @@ impl NativeNode {
             bulk_links,
             standby_links,
         };
-        let is_given_up = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&is_given_up);
-        self.on_thread(post, ticket, move |node| connect(&node, &options, wait_of(milliseconds), &seen));
-        NativeConnecting { is_given_up }
+        let started = self.node.connect_start(options, wait_of(milliseconds));
+        started.map(NativeConnecting::new).map_err(failure)
     }
 
     /// The next session that a peer made, if there is one.
@@ -235,7 +182,7 @@ impl NativeNode {
     ) -> Result<(), Failure> {
         let options = ServiceOptions { level_min, idempotent, inline: false };
         let (mailbox, number) = (post.mailbox(), number as u64);
-        let handler = move |call: &clerver::CallContext| request::ask(&mailbox, number, call);
+        let handler = move |call: &clerver::CallContext| request::hand_over(&mailbox, number, call);
         self.node.serve(&name, options, handler).map_err(failure)
     }
 
@@ -258,12 +205,12 @@ impl NativeNode {
         self.node.register_kind(&name, made).map_err(failure)
     }
 
-    /// Drains.
+    /// Drains: what is left, or `null` for one who waits until nothing is.
     #[napi(catch_unwind)]
-    pub fn drain(&self, post: &Post, ticket: f64, milliseconds: f64) {
-        self.on_thread(post, ticket, move |node| {
-            node.drain(wait_of(milliseconds)).map(|report| info::drained(&report))
-        });
+    pub fn drain(&self, waits: bool) -> Result<Option<Value>, Failure> {
+        let report = self.node.drain(Some(Duration::ZERO)).map_err(failure)?;
+        let is_done = report.undelivered.is_empty() && report.running.is_empty();
+        Ok((is_done || !waits).then(|| info::drained(&report)))
     }
 
     /// Closes.

@@ -1,5 +1,5 @@
-//! Threads for what only has a blocking form: opening, connecting, draining, closing. Such a wait may last for ever, so
-//! it must not take one of libuv's few threads.
+//! Threads for what only has a blocking form, none of which waits for a peer's program: opening and closing a node, the
+//! resolver, the disk, and callbacks of objects. It may take long, so it must not take one of libuv's few threads.
 //!
 //! Invariants: a job never waits for another one; its answer goes out once, whatever happens to it.
 

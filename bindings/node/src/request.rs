@@ -1,87 +1,41 @@
-//! A call of a peer that waits for its handler in JavaScript.
+//! A call of a peer whose answer JavaScript owes.
 //!
-//! A worker of the node sends the request by mail and waits; it also sends the parts of a reply, because only
-//! that waits for room. Invariant: whatever JavaScript does, the worker comes back: with the answer, or a while
-//! after the caller gave up, or when the environment ends.
+//! A worker of the node leaves the answer for later and sends the request by mail; no thread waits for the handler.
+//! Invariant: whatever JavaScript does, the caller gets an answer: that of the handler, or when the request is
+//! forgotten, or when the environment ends, for the mailbox keeps the duty to answer.
 
 use crate::error::{self, Failure, failure};
 use crate::js::post::{About, Mailbox};
 use crate::js::value::Value;
 use crate::session::NativeSession;
-use crate::slot::{Slot, TURN};
-use bytes::Bytes;
-use clerver::{CallContext, Code, Error, Result};
+use clerver::{CallContext, Code, Result};
 use napi::bindgen_prelude::BufferSlice;
 use napi_derive::napi;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A handler whose caller gave up is waited for this much longer, in turns: 10 s.
-const PATIENCE: u128 = 10_000 / TURN.as_millis();
-
 static NEXT: AtomicU64 = AtomicU64::new(1);
-
-/// What JavaScript says to the worker.
-enum Said {
-    Part(Bytes),
-    Done(Result<Vec<u8>>),
-}
 
 /// A request.
 #[napi]
 pub struct NativeRequest {
+    /// Under which its mailbox keeps the duty to answer it.
     number: u64,
     context: CallContext,
-    slot: Arc<Slot<Said>>,
+    mailbox: Mailbox,
 }
 
-/// On a worker: asks the handler of a service.
-pub(crate) fn ask(mailbox: &Mailbox, service: u64, context: &CallContext) -> Result<Vec<u8>> {
-    let slot = Arc::new(Slot::new());
+/// On a worker: gives a request to the handler of a service. What it returns does not count.
+pub(crate) fn hand_over(mailbox: &Mailbox, service: u64, context: &CallContext) -> Result<Vec<u8>> {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let request = NativeRequest { number, context: context.clone(), slot: Arc::clone(&slot) };
-    let gone = || {
-        let what = format!("call {}: its handler's JavaScript environment ended", context.call_id().1);
-        Error::new(Code::CallFailed, what)
-    };
-    if !mailbox.send(About::Call, service, Value::Request(request)) {
-        return Err(gone());
-    }
-    let mut turns = 0;
-    loop {
-        match slot.hear() {
-            Some(Said::Done(result)) => return result,
-            Some(Said::Part(part)) => {
-                let sent = context.reply_part(&part);
-                let why = sent.err().map_or(Value::Nothing, |why| error::value(&why));
-                mailbox.send(About::Part, number, why);
-            }
-            None if mailbox.is_shut() => return Err(gone()),
-            None if context.is_cancelled() => {
-                if turns == 0 {
-                    mailbox.send(About::Cancelled, number, Value::Nothing);
-                }
-                turns += 1;
-                if turns > PATIENCE {
-                    return Err(Error::new(
-                        Code::CallFailed,
-                        "the handler did not end after its caller gave up",
-                    ));
-                }
-            }
-            None => {}
-        }
-    }
+    mailbox.owe(number, context.defer()?);
+    let request = NativeRequest { number, context: context.clone(), mailbox: mailbox.clone() };
+    // Nobody reads it when the environment has ended; then it was answered with that.
+    mailbox.send(About::Call, service, Value::Request(request));
+    Ok(Vec::new())
 }
 
 #[napi]
 impl NativeRequest {
-    /// Names it in mail.
-    #[napi(catch_unwind)]
-    pub fn number(&self) -> f64 {
-        self.number as f64
-    }
-
     /// The request.
     #[napi(catch_unwind)]
     pub fn data(&self) -> Value {
@@ -119,33 +73,50 @@ impl NativeRequest {
         self.context.is_cancelled()
     }
 
-    /// One part of the reply; mail tells when it is out.
+    /// Readable comes with this token when the caller gave up, writable when there is room for a part.
     #[napi(catch_unwind)]
-    pub fn part(&self, data: BufferSlice<'_>) -> Result<(), Failure> {
-        if self.context.is_cancelled() {
-            return Err(failure(Error::new(Code::Stopped, "send a part of a reply: the caller gave up")));
+    pub fn watch(&self, token: f64) -> Result<(), Failure> {
+        let Some(reply) = self.mailbox.settle(self.number) else { return Ok(()) };
+        let watched = reply.watch(token as u64);
+        self.mailbox.owe(self.number, reply);
+        watched.map_err(failure)
+    }
+
+    /// One part of the reply; `false` when there is no room for it yet.
+    #[napi(catch_unwind)]
+    pub fn part(&self, data: BufferSlice<'_>) -> Result<bool, Failure> {
+        match self.context.reply_part(&data) {
+            Ok(()) => Ok(true),
+            Err(error) if error.code == Code::Again => Ok(false),
+            Err(error) => Err(failure(error)),
         }
-        self.slot.say(Said::Part(Bytes::copy_from_slice(&data)));
-        Ok(())
     }
 
     /// The last part.
     #[napi(catch_unwind)]
     pub fn done(&self, data: BufferSlice<'_>) {
-        self.slot.say(Said::Done(Ok(data.to_vec())));
+        self.finish(Ok(data.to_vec()));
     }
 
     /// The handler failed.
     #[napi(catch_unwind)]
     pub fn fail(&self, code: String, message: String) {
-        self.slot.say(Said::Done(Err(error::thrown(&code, message))));
+        self.finish(Err(error::thrown(&code, message)));
+    }
+}
+
+impl NativeRequest {
+    /// The first answer counts.
+    fn finish(&self, result: Result<Vec<u8>>) {
+        if let Some(reply) = self.mailbox.settle(self.number) {
+            reply.finish(result);
+        }
     }
 }
 
 impl Drop for NativeRequest {
     fn drop(&mut self) {
-        // Heard only if nothing was said before.
-        let lost = Error::new(Code::CallFailed, "the handler's environment lost the call");
-        self.slot.say(Said::Done(Err(lost)));
+        // Without effect once it was answered.
+        drop(self.mailbox.settle(self.number));
     }
 }

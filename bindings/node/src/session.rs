@@ -8,7 +8,7 @@ use crate::js::value::Value;
 use crate::kind::{self, PayloadTag};
 use crate::slot::Slot;
 use crate::{event, info, pool};
-use clerver::{ChannelOptions, Code, ObjectId, Result, Session, Wait};
+use clerver::{ChannelOptions, Code, ObjectId, Result, Session, SessionState, Wait};
 use napi::bindgen_prelude::BufferSlice;
 use napi_derive::napi;
 use std::sync::Arc;
@@ -229,19 +229,38 @@ impl NativeSession {
         Ok(Value::List(list.iter().map(info::task).collect()))
     }
 
-    /// Waits until the peer holds everything.
+    /// Whether the peer holds everything; `null` for not yet.
     #[napi(catch_unwind)]
-    pub fn drain(&self, post: &Post, ticket: f64, milliseconds: f64) {
-        self.on_thread(post, ticket, move |session| {
-            session.drain(wait_of(milliseconds)).map(|()| Value::Nothing)
-        });
+    pub fn is_delivered(&self) -> Result<Option<Value>, Failure> {
+        let drained = self.session.drain(Some(Duration::ZERO));
+        unless(Code::Timeout, drained.map(|()| Value::Truth(true)))
     }
 
-    /// Closes the handle.
+    /// The same, and throws what is left.
     #[napi(catch_unwind)]
-    pub fn close(&self, post: &Post, ticket: f64, milliseconds: f64) {
-        let wait = wait_of(milliseconds).unwrap_or(Duration::MAX);
-        self.on_thread(post, ticket, move |session| session.close(wait).map(|()| Value::Nothing));
+    pub fn drain(&self) -> Result<(), Failure> {
+        self.session.drain(Some(Duration::ZERO)).map_err(failure)
+    }
+
+    /// Begins to close the handle; no time at all is the library's own.
+    #[napi(catch_unwind)]
+    pub fn close_start(&self, milliseconds: f64) -> Result<(), Failure> {
+        let begun = match wait_of(milliseconds) {
+            Some(Duration::ZERO) => self.session.close(Duration::ZERO),
+            time => self.session.close_start(time.unwrap_or(Duration::MAX)),
+        };
+        begun.map_err(failure)
+    }
+
+    /// How a close that was begun went; `null` while it goes on.
+    #[napi(catch_unwind)]
+    pub fn close_end(&self) -> Result<Option<Value>, Failure> {
+        if self.session.state() == SessionState::Closing {
+            return Ok(None);
+        }
+        // It is over, so this does not wait.
+        let ended = self.session.close(Duration::from_nanos(1));
+        ended.map(|()| Some(Value::Truth(true))).map_err(failure)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a worker waits for what JavaScript says.
+//! Where a thread waits for what JavaScript says of an object.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;

@@ -7,12 +7,12 @@
 use super::uv::{self, Handle};
 use crate::error::{self, Failure};
 use crate::js::value::Value;
-use clerver::{Code, Error, Result};
+use clerver::{Code, DeferredReply, Error, Result};
 use napi::Env;
 use napi::bindgen_prelude::{Function, JsValue, ToNapiValue, sys};
 use napi_derive::napi;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
@@ -29,14 +29,10 @@ pub(crate) enum About {
     Object = 2,
     /// A line for the log: the node's number, and [level, text].
     Line = 3,
-    /// The caller of this request gave up.
-    Cancelled = 4,
-    /// A part of a reply of this request went out, or failed.
-    Part = 5,
     /// Nothing holds this payload any more.
-    Payload = 6,
+    Payload = 4,
     /// A use of an object began: its ticket, and the payload's number.
-    Entered = 7,
+    Entered = 5,
 }
 
 struct Letter {
@@ -47,11 +43,24 @@ struct Letter {
 
 struct State {
     letters: VecDeque<Letter>,
+    /// Answers that JavaScript owes, by the numbers of their requests.
+    owed: BTreeMap<u64, DeferredReply>,
     /// `None` once the environment ends.
     door: Option<Handle>,
     is_rung: bool,
     /// Nobody reads any more, though the door is still there.
-    is_over: bool,
+    is_silent: bool,
+}
+
+impl State {
+    fn is_over(&self) -> bool {
+        self.is_silent || self.door.is_none()
+    }
+}
+
+/// Of an environment that ended. Where no lock is held.
+fn no_answer(reply: DeferredReply) {
+    reply.finish(Err(Error::new(Code::CallFailed, "the handler's JavaScript environment ended")));
 }
 
 // SAFETY: the only thing that other threads do with the handle is `uv_async_send`, which is made for that, and
@@ -67,7 +76,7 @@ impl Mailbox {
     /// Whether it was let in; it is dropped otherwise.
     pub(crate) fn send(&self, about: About, number: u64, value: Value) -> bool {
         let mut state = self.0.lock();
-        let Some(door) = state.door.filter(|_| !state.is_over) else {
+        let Some(door) = state.door.filter(|_| !state.is_silent) else {
             drop(state);
             // What it held goes here, where no lock is held.
             drop(value);
@@ -90,22 +99,43 @@ impl Mailbox {
         self.send(About::Done, ticket, Value::List(parts));
     }
 
+    /// JavaScript owes this answer from now on; without JavaScript it is given here.
+    pub(crate) fn owe(&self, request: u64, reply: DeferredReply) {
+        let mut state = self.0.lock();
+        if state.is_over() {
+            drop(state);
+            no_answer(reply);
+        } else {
+            state.owed.insert(request, reply);
+        }
+    }
+
+    /// Takes the duty to answer, if nobody did.
+    pub(crate) fn settle(&self, request: u64) -> Option<DeferredReply> {
+        self.0.lock().owed.remove(&request)
+    }
+
     pub(crate) fn is_shut(&self) -> bool {
-        let state = self.0.lock();
-        state.is_over || state.door.is_none()
+        self.0.lock().is_over()
     }
 
     /// As `shut`, but for the door itself.
     pub(crate) fn silence(&self) {
-        self.0.lock().is_over = true;
+        let mut state = self.0.lock();
+        state.is_silent = true;
+        let owed = std::mem::take(&mut state.owed);
+        drop(state);
+        owed.into_values().for_each(no_answer);
     }
 
     /// Lets nobody in any more: whoever waits for an answer stops.
     pub(crate) fn shut(&self) -> Option<Handle> {
         let mut state = self.0.lock();
         let letters = std::mem::take(&mut state.letters);
+        let owed = std::mem::take(&mut state.owed);
         let door = state.door.take();
         drop(state);
+        owed.into_values().for_each(no_answer);
         drop(letters);
         door
     }
@@ -135,7 +165,13 @@ impl Post {
         let failed = |what: &str| error::failure(Error::new(Code::System, format!("open the post: {what}")));
         let mut of = null_mut();
         let door = uv::allocate(uv::ASYNC);
-        let state = State { letters: VecDeque::new(), door: Some(door), is_rung: false, is_over: false };
+        let state = State {
+            letters: VecDeque::new(),
+            owed: BTreeMap::new(),
+            door: Some(door),
+            is_rung: false,
+            is_silent: false,
+        };
         let mailbox = Mailbox(Arc::new(Mutex::new(state)));
         let mut reader = Box::new(Reader {
             env: env.raw(),
@@ -182,7 +218,7 @@ impl Post {
         }
     }
 
-    /// The process ends: handlers that wait for JavaScript stop waiting.
+    /// The process ends: whoever waits for JavaScript stops waiting, and calls that it has not answered fail.
     #[napi(catch_unwind)]
     pub fn shut(&self) {
         if let Some(door) = self.mailbox.shut() {
