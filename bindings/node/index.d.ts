@@ -531,10 +531,10 @@ export class Session {
   channels(options?: WaitOptions): AsyncGenerator<Channel, void, undefined>
   /**
    * A stream over a new channel of bytes with the name `channel`, at once: it emits `connect`, and `error` when it cannot
-   * be opened. The callback is called on `connect`. Made to be given to others as their way to connect: `http.request({ createConnection:
+   * be opened. The callback is called on `connect`. As of `net.connect`, it ends when its peer does, unless `allowHalfOpen`. Made to be given to others as their way to connect: `http.request({ createConnection:
    * session.createConnection })`, an `http.Agent`, or `new pg.Client({ stream: () => session.createConnection() })`. It is bound.
    */
-  createConnection(options?: { channel?: string | undefined; signal?: AbortSignal | undefined } | http.ClientRequestArgs, callback?: (error: null, stream: ChannelDuplex) => void): ChannelDuplex
+  createConnection(options?: { channel?: string | undefined; allowHalfOpen?: boolean | undefined; signal?: AbortSignal | undefined } | http.ClientRequestArgs, callback?: (error: null, stream: ChannelDuplex) => void): ChannelDuplex
   createConnection(callback: (error: null, stream: ChannelDuplex) => void): ChannelDuplex
 
   /**

@@ -83,8 +83,25 @@ class Channel {
   }
 
   async confirm(options) {
-    const { timeout, signal } = limits(options)
-    await this.#operate((to, ticket) => this.#native.confirm(to, ticket, timeout), signal)
+    await this.#onDisk(limits(options))
+  }
+
+  /** Waits until what was done here so far is on the disk; what others do meanwhile is not waited for. */
+  async #onDisk(given) {
+    this.#check('use')
+    const mark = this.#native.storedMark()
+    if (mark === null) return
+    const attempt = () => {
+      this.#check('use')
+      return this.#native.tryConfirm(mark)
+    }
+    try {
+      await this.#writable.waitBeside(attempt, this.#what('confirm'), given)
+    } catch (error) {
+      if (error.code !== 'TIMEOUT') throw error
+      // It says so in the words of the library.
+      this.#native.confirm()
+    }
   }
 
   // Receiving.
@@ -116,19 +133,16 @@ class Channel {
 
   async ack(delivery, options) {
     const end = count(typeof delivery === 'object' && delivery !== null ? delivery.end : delivery, 'end')
-    const { timeout, signal } = limits(options)
-    await this.#operate((to, ticket) => this.#native.ack(to, ticket, end, timeout), signal)
+    const given = limits(options)
+    this.#check('use')
+    if (this.#native.ack(end) === null) await this.#onDisk(given)
   }
 
   async setRestartPoint(point, options) {
     const data = bytes(point, 'point')
-    const { timeout, signal } = limits(options)
-    await this.#operate((to, ticket) => this.#native.setRestartPoint(to, ticket, data, timeout), signal)
-  }
-
-  #operate(start, signal) {
+    const given = limits(options)
     this.#check('use')
-    return this.#session.node._operate(start, { signal })
+    if (this.#native.setRestartPoint(data) === null) await this.#onDisk(given)
   }
 
   /** What the peer sends, until it ends. */

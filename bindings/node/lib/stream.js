@@ -126,7 +126,9 @@ class ChannelDuplex extends Duplex {
       this.#channel.end()
       done()
     } catch (error) {
-      done(error)
+      // The peer has closed the session in good order, and was read to the end: nothing is missing here or there.
+      const isOver = error.code === 'CLOSED' && this.readableEnded
+      done(isOver ? null : error)
     }
   }
 
@@ -215,7 +217,8 @@ function connection(session, options, callback) {
   }
   const name = typeof given.channel === 'string' ? given.channel : ''
   const opening = Promise.resolve().then(() => session.open(name, { bytes: true, signal: given.signal }))
-  const stream = new ChannelDuplex({}, undefined, opening)
+  // As of net.connect: it closes when the peer ends, or its user would wait for 'close' for ever.
+  const stream = new ChannelDuplex({ allowHalfOpen: given.allowHalfOpen === true }, undefined, opening)
   if (callback !== undefined) stream.once('connect', () => callback(null, stream))
   return stream
 }

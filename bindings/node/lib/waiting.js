@@ -34,10 +34,19 @@ class Waiting {
   }
 
   /** A promise for what `attempt` answers one day. */
-  wait(attempt, what, { timeout, signal }) {
+  wait(attempt, what, given) {
+    return this.#wait(attempt, what, given, this.#isOrdered)
+  }
+
+  /** The same for something that waits for nobody before it, and that nobody waits for. */
+  waitBeside(attempt, what, given) {
+    return this.#wait(attempt, what, given, false)
+  }
+
+  #wait(attempt, what, { timeout, signal }, isOrdered) {
     try {
       if (signal?.aborted) throw new AbortError(signal.reason)
-      if (!this.#isOrdered || this.#entries.size === 0) {
+      if (!isOrdered || this.#entries.size === 0) {
         const got = attempt()
         if (got !== null) return Promise.resolve(got)
       }
@@ -47,7 +56,7 @@ class Waiting {
       return Promise.reject(error)
     }
     return new Promise((resolve, reject) => {
-      const entry = { attempt, resolve, reject, what, timer: undefined, signal, aborted: undefined }
+      const entry = { attempt, resolve, reject, what, isOrdered, timer: undefined, signal, aborted: undefined }
       if (timeout > 0 && timeout <= TIMER_MAX) {
         entry.timer = setTimeout(() => this.#fail(entry, this.#over(what, timeout)), timeout)
       }
@@ -91,7 +100,9 @@ class Waiting {
 
   /** It is worth another attempt. */
   ring() {
+    let isHeldUp = false
     for (const entry of this.#entries) {
+      if (isHeldUp && entry.isOrdered) continue
       let got
       try {
         got = entry.attempt()
@@ -101,8 +112,8 @@ class Waiting {
       }
       if (got !== null) {
         if (this.#settle(entry)) entry.resolve(got)
-      } else if (this.#isOrdered) {
-        return
+      } else if (entry.isOrdered) {
+        isHeldUp = true
       }
     }
   }

@@ -2,12 +2,10 @@
 //! yet.
 
 use crate::error::{Failure, failure, unless};
-use crate::js::post::Post;
+use crate::info;
 use crate::js::value::Value;
-use crate::session::{NativeSession, wait_of};
-use crate::{info, pool};
-use bytes::Bytes;
-use clerver::{Channel, Code, Result};
+use crate::session::NativeSession;
+use clerver::{Channel, Code, Result, StoredMark};
 use napi::bindgen_prelude::BufferSlice;
 use napi_derive::napi;
 use std::time::Duration;
@@ -22,16 +20,17 @@ impl NativeChannel {
     pub(crate) fn new(channel: Channel) -> NativeChannel {
         NativeChannel { channel }
     }
+}
 
-    fn on_thread(
-        &self,
-        post: &Post,
-        ticket: f64,
-        job: impl FnOnce(Channel) -> Result<Value> + Send + 'static,
-    ) {
-        let channel = self.channel.clone();
-        pool::run(post.mailbox(), ticket as u64, move || job(channel));
-    }
+/// How far a program is with a stored channel.
+#[napi]
+pub struct NativeMark {
+    mark: StoredMark,
+}
+
+/// Nothing while it is not on the disk yet.
+fn on_disk(noted: Result<()>) -> Result<Option<Value>, Failure> {
+    unless(Code::Unconfirmed, noted.map(|()| Value::Truth(true)))
 }
 
 #[napi]
@@ -100,29 +99,35 @@ impl NativeChannel {
         unless(Code::Timeout, self.channel.take(Some(Duration::ZERO)).map(info::delivery))
     }
 
-    /// Waits until what was sent is on the disk.
+    /// How far the program is with a stored channel; `null` when this end does not store it.
     #[napi(catch_unwind)]
-    pub fn confirm(&self, post: &Post, ticket: f64, milliseconds: f64) {
-        self.on_thread(post, ticket, move |channel| {
-            channel.confirm(wait_of(milliseconds)).map(|()| Value::Nothing)
-        });
+    pub fn stored_mark(&self) -> Result<Option<NativeMark>, Failure> {
+        let mark = self.channel.stored_mark().map_err(failure)?;
+        Ok(mark.map(|mark| NativeMark { mark }))
     }
 
-    /// Is done with everything before a place.
+    /// `true` once that is on the disk.
     #[napi(catch_unwind)]
-    pub fn ack(&self, post: &Post, ticket: f64, end: f64, milliseconds: f64) {
-        self.on_thread(post, ticket, move |channel| {
-            channel.ack(end as u64, wait_of(milliseconds)).map(|()| Value::Nothing)
-        });
+    pub fn try_confirm(&self, mark: &NativeMark) -> Result<Option<Value>, Failure> {
+        on_disk(self.channel.confirm_mark(mark.mark, Some(Duration::ZERO)))
     }
 
-    /// Notes how far the work is.
+    /// Fails unless everything is on the disk.
     #[napi(catch_unwind)]
-    pub fn set_restart_point(&self, post: &Post, ticket: f64, point: BufferSlice<'_>, milliseconds: f64) {
-        let point = Bytes::copy_from_slice(&point);
-        self.on_thread(post, ticket, move |channel| {
-            channel.set_restart_point(&point, wait_of(milliseconds)).map(|()| Value::Nothing)
-        });
+    pub fn confirm(&self) -> Result<(), Failure> {
+        self.channel.confirm(Some(Duration::ZERO)).map_err(failure)
+    }
+
+    /// Is done with everything before a place; `true` when that is on the disk already.
+    #[napi(catch_unwind)]
+    pub fn ack(&self, end: f64) -> Result<Option<Value>, Failure> {
+        on_disk(self.channel.ack(end as u64, Some(Duration::ZERO)))
+    }
+
+    /// Notes how far the work is; `true` when that is on the disk already.
+    #[napi(catch_unwind)]
+    pub fn set_restart_point(&self, point: BufferSlice<'_>) -> Result<Option<Value>, Failure> {
+        on_disk(self.channel.set_restart_point(&point, Some(Duration::ZERO)))
     }
 
     /// Sends no more.

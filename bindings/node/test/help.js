@@ -37,7 +37,7 @@ async function open(t, home, options) {
 async function pair(t, options, more) {
   const home = directory()
   const server = await open(t, home, options)
-  const client = await open(t, home, options)
+  const client = await open(t, home, { ...options, ...more?.client })
   const address = await server.listen('127.0.0.1:0')
   const ours = await client.connect(more?.through ? await more.through(address) : address, { ...SOON, ...more?.connect })
   const theirs = await server.accept(SOON)

@@ -232,3 +232,27 @@ test('a service that is taken back has not run what comes too late', async (t) =
   server.unserve('x')
   for (const answer of await Promise.all(calls)) assert.ok(['too late', 'NOT_RUN', 'NO_SERVICE'].includes(answer), answer)
 })
+
+test('stored channels wait for the disk without a thread', async (t) => {
+  const { ours, theirs } = await pair(t, { storeDir: directory() }, { client: { storeDir: directory() } })
+  const jobs = await ours.open('jobs', { stored: true })
+  assert.ok(jobs.isStored)
+  const before = threads()
+  const sends = Array.from({ length: 100 }, (_, at) => jobs.send(String(at), SOON))
+  assert.ok(threads() <= before, `${before} threads, then ${threads()}`)
+  await Promise.all(sends)
+  const reader = await theirs.acceptChannel(SOON)
+  for (let at = 0; at < 100; at++) {
+    const taken = await reader.take(SOON)
+    assert.equal(String(taken.data), String(at))
+    const noted = [reader.setRestartPoint(`half of ${at}`, SOON), reader.ack(taken, SOON)]
+    assert.ok(threads() <= before, `${before} threads, then ${threads()}`)
+    await Promise.all(noted)
+  }
+  await reader.confirm({ timeout: 0 })
+  await assert.rejects(jobs.send('unconfirmed', { timeout: 0 }), { code: 'UNCONFIRMED' })
+  await jobs.confirm(SOON)
+  const ordinary = await ours.open('ordinary')
+  await ordinary.confirm({ timeout: 0 })
+  await assert.rejects(ordinary.ack(0), { code: 'STATE' })
+})
