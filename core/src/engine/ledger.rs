@@ -185,6 +185,19 @@ impl Shard {
             }
             Told::Call(request) => self.note_call(session, request, batch),
             Told::CallCancelled(call) => self.note_cancelled(session, call, batch),
+            Told::PeerRevived { peer } => self.note_revived(session, peer, batch),
+            Told::ObjectAttached { .. }
+            | Told::ObjectEnded { .. }
+            | Told::ObjectUpdated { .. }
+            | Told::ObjectAction { .. }
+            | Told::ObjectRevived { .. }
+            | Told::ObjectStuck { .. } => self.note_object(session, event, batch),
+        }
+    }
+
+    /// What became of an object.
+    fn note_object(&mut self, session: SessionId, event: Told, batch: &mut Batch) {
+        match event {
             Told::ObjectAttached { object, kind } => {
                 self.tell_session(session, SessionEvent::ObjectAttached { object, kind }, batch);
             }
@@ -194,7 +207,6 @@ impl Shard {
             Told::ObjectUpdated { object, data } => {
                 self.tell_session(session, SessionEvent::ObjectUpdated { object, data }, batch);
             }
-            Told::PeerRevived { peer } => self.note_revived(session, peer, batch),
             Told::ObjectAction { object, kind: kind_name, action, kept } => {
                 let kind = self.kinds.get(&kind_name).cloned();
                 batch.objects.push(ObjectWork { session, object, kind, kind_name, action, kept });
@@ -211,6 +223,7 @@ impl Shard {
                 batch.lines.push((LogLevel::Warn, line));
                 self.tell_session(session, SessionEvent::ObjectStuck { object }, batch);
             }
+            _ => {}
         }
     }
 
