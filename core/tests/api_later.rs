@@ -5,7 +5,7 @@ mod api_support;
 
 use api_support::{Pair, SOON};
 use clerver::api::{
-    CallContext, Channel, ChannelOptions, Code, ConnectOptions, DeferredReply, Error, Node, NodeEvent,
+    CallContext, Channel, ChannelOptions, Code, ConnectOptions, DeferredReply, Error, Kind, Node, NodeEvent,
     Outcome, ServiceOptions, SessionState,
 };
 use parking_lot::Mutex;
@@ -217,7 +217,7 @@ fn a_last_reply_without_room_holds_no_worker_up() {
     let pair = Pair::with(|server| server.workers(1), |client| client);
     let requests = deferring(&pair.server);
     let inline = ServiceOptions { inline: true, ..ServiceOptions::default() };
-    pair.server.serve("inline", inline, |_| Ok(vec![2; 5_000_000])).unwrap();
+    pair.server.serve("inline", inline, |_| Ok(vec![2; 700_000])).unwrap();
     pair.server.serve("echo", ServiceOptions::default(), |call| Ok(call.request().to_vec())).unwrap();
     let (ours, _theirs) = pair.session();
     let slow: Vec<_> = (0..20).map(|_| ours.call_start("later", b"", SOON).unwrap()).collect();
@@ -226,7 +226,7 @@ fn a_last_reply_without_room_holds_no_worker_up() {
         let (context, reply) = requests.recv().unwrap();
         // Nobody takes it, so the last part finds no room.
         while context.reply_part(&[1; 100_000]).is_ok() {}
-        reply.finish(Ok(vec![1; 5_000_000]));
+        reply.finish(Ok(vec![1; 700_000]));
     }
     assert_eq!(ours.call("echo", b"still here", SOON).unwrap(), "still here");
     assert!(pair.server.drain(AT_ONCE).unwrap().running.len() >= 20);
@@ -235,7 +235,7 @@ fn a_last_reply_without_room_holds_no_worker_up() {
         for call in slow.iter().chain(&inline) {
             scope.spawn(|| {
                 let parts = std::iter::from_fn(|| call.receive(SOON).unwrap());
-                assert_eq!(parts.last().unwrap().len(), 5_000_000);
+                assert_eq!(parts.last().unwrap().len(), 700_000);
             });
         }
     });
@@ -338,4 +338,84 @@ fn what_waits_for_the_disk_is_told() {
     let ordinary = ours.open("ordinary").unwrap();
     assert!(ordinary.stored_mark().unwrap().is_none());
     ordinary.confirm(AT_ONCE).unwrap();
+}
+
+#[test]
+fn an_object_does_not_wait_for_a_reply_that_was_left_for_a_lost_session() {
+    let pair = Pair::with(|server| server.ttl_ms(1000), |client| client);
+    let requests = deferring(&pair.server);
+    let (ended, told) = mpsc::channel();
+    let ended = Mutex::new(ended);
+    let kind = Kind::new(move |_| ended.lock().send(()).unwrap());
+    pair.server.register_kind("k", kind).unwrap();
+    let (ours, theirs) = pair.session();
+    theirs.attach("k", Box::new(()), None).map_err(|(error, _)| error).unwrap();
+    let _call = ours.call_start("later", b"", None).unwrap();
+    let (context, reply) = requests.recv().unwrap();
+    while context.reply_part(&[1; 100_000]).is_ok() {}
+    reply.finish(Ok(vec![1; 1_000_000]));
+    pair.client.close(Duration::ZERO).unwrap();
+    told.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(pair.server.close(Duration::from_secs(10)).unwrap().stuck.is_empty());
+}
+
+#[test]
+fn who_answers_later_hears_of_the_end_of_a_session_that_nobody_holds() {
+    let pair = Pair::new();
+    let requests = deferring(&pair.server);
+    let (ours, theirs) = pair.session();
+    let _call = ours.call_start("later", b"", None).unwrap();
+    let (context, reply) = requests.recv().unwrap();
+    reply.watch(4).unwrap();
+    next_of(&pair.server, readable(4));
+    drop(theirs);
+    next_of(&pair.server, readable(4));
+    assert!(context.is_cancelled());
+    reply.finish(Ok(Vec::new()));
+    drop(ours);
+}
+
+#[test]
+fn a_connect_that_was_taken_is_told_of_no_more() {
+    let pair = Pair::new();
+    let connecting = pair.client.connect_start(to(&pair.address), SOON).unwrap();
+    connecting.watch(5).unwrap();
+    let session = connecting.take(SOON).unwrap();
+    drop(connecting);
+    while let Some(event) = pair.client.try_next_event() {
+        assert!(!readable(5)(&event), "{event:?}");
+    }
+    drop(session);
+}
+
+#[test]
+fn a_close_that_goes_on_is_waited_for_again() {
+    let pair = Pair::new();
+    let (ours, _theirs) = pair.session();
+    fill(&ours.open("full").unwrap());
+    ours.close_start(Duration::from_secs(4)).unwrap();
+    // It gives the protocol a second more than its wait.
+    assert_eq!(ours.close(Duration::from_millis(1)).unwrap_err().code, Code::Timeout);
+    assert_eq!(ours.state(), SessionState::Closing);
+    assert_eq!(ours.close(Duration::from_secs(20)).unwrap_err().code, Code::Timeout);
+    assert_eq!(ours.state(), SessionState::Lost);
+}
+
+#[test]
+fn an_answered_call_cannot_be_deferred_and_costs_nothing() {
+    let pair = Pair::new();
+    let kept = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let keep = kept.clone();
+    let serve = move |call: &CallContext| {
+        keep.lock().push(call.clone());
+        Ok(Vec::new())
+    };
+    pair.server.serve("keeps", ServiceOptions::default(), serve).unwrap();
+    let (ours, _theirs) = pair.session();
+    let request = vec![0; 4_000_000];
+    for _ in 0..20 {
+        ours.call("keeps", &request, SOON).unwrap();
+        let call = kept.lock().pop().unwrap();
+        assert_eq!(call.defer().unwrap_err().code, Code::State);
+    }
 }

@@ -45,6 +45,8 @@ struct Answer {
     session: Option<clv_session>,
     /// It outlives its handler.
     is_deferred: bool,
+    /// Its handler returned without that.
+    is_over: bool,
     /// Until it is answered.
     deferred: Option<DeferredReply>,
 }
@@ -105,9 +107,13 @@ fn run(
     let mut running = Running { id: tables().requests.insert(request), answer, goes_on: false };
     // SAFETY: the program gave both for this.
     let status = unsafe { handler(user.pointer(), clv_request { id: running.id }) };
-    let is_deferred = running.answer.lock().is_deferred;
-    running.goes_on = is_deferred && status == CLV_OK;
-    if running.goes_on {
+    let goes_on = {
+        let mut answer = running.answer.lock();
+        answer.is_over = !answer.is_deferred;
+        answer.is_deferred && status == CLV_OK
+    };
+    running.goes_on = goes_on;
+    if goes_on {
         return Ok(Vec::new());
     }
     running.answer.lock().result(status)
@@ -341,8 +347,11 @@ pub unsafe extern "C" fn clv_reply_error(request: clv_request, text: *const c_ch
 pub extern "C" fn clv_request_defer(request: clv_request) -> clv_status {
     enter(|| {
         let request = request_of(request)?;
-        let deferred = request.call.defer()?;
         let mut answer = request.answer.lock();
+        if answer.is_over {
+            return Err(Error::new(Code::State, "defer a request: its handler has returned"));
+        }
+        let deferred = request.call.defer()?;
         answer.is_deferred = true;
         answer.deferred = Some(deferred);
         Ok(())

@@ -264,7 +264,8 @@ impl Session {
     /// Whether a close that was started is over; `None` while it goes on.
     fn try_close(&self, py: Python<'_>) -> PyResult<Option<bool>> {
         let ended = || match self.0.state() {
-            SessionState::Closing => Ok(None),
+            // A node that was closed tells nobody any more.
+            SessionState::Closing => self.0.info().map(|_| None),
             // It is over, so that does not wait.
             _ => self.0.close(Duration::from_secs(1)).map(|()| Some(true)),
         };

@@ -224,6 +224,60 @@ async def ours_is_full(channel: aio.Channel) -> bool | None:
     return None
 
 
+async def test_all_handles_of_a_session_hear_of_it(pair: Pair) -> None:
+    @pair.server.service()
+    async def opens(call: aio.CallContext) -> bytes:
+        # Another handle of the session for which the test waits below.
+        await call.session.drain(SOON)
+        with pytest.raises(clerver.Timeout):
+            await call.session.accept_channel(0.01)
+        return b"done"
+
+    accepting = asyncio.create_task(pair.theirs.accept_channel(SOON))
+    assert await pair.ours.call("opens", timeout=SOON) == b"done"
+    await pair.ours.open_channel("after")
+    assert (await accepting).name == "after"
+    shared = await pair.client.connect(pair.relay.address, SOON)
+    assert shared.id == pair.ours.id
+    for session in (shared, pair.ours, shared):
+        with pytest.raises(clerver.Timeout):
+            await session.accept_channel(0.01)
+    await asyncio.wait_for(pair.ours.close(), SOON)
+    assert shared.state == "live"
+    await asyncio.wait_for(shared.close(), SOON)
+    assert shared.state == "closed"
+
+
+async def test_waits_that_are_over_leave_nothing_behind(pair: Pair) -> None:
+    ours, theirs = await pair.channel()
+    for _ in range(20):
+        with pytest.raises(clerver.Timeout):
+            await theirs.recv(0.001)
+    assert not theirs._watched.readable._waiters and not ours._watched.readable._waiters
+
+
+async def test_a_handler_that_is_cancelled_may_clean_up(pair: Pair) -> None:
+    cleaned: asyncio.Queue[str] = asyncio.Queue()
+    began = asyncio.Event()
+
+    @pair.server.service()
+    async def tidy(call: aio.CallContext) -> None:
+        began.set()
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await pair.theirs.wait_state("closed", timeout=SOON)
+            await asyncio.sleep(0.05)
+            cleaned.put_nowait("done")
+
+    call = await pair.ours.start("tidy")
+    await asyncio.wait_for(began.wait(), SOON)
+    call.cancel()
+    await asyncio.sleep(0.05)
+    await pair.ours.close(0)
+    assert await asyncio.wait_for(cleaned.get(), SOON) == "done"
+
+
 async def test_a_close_says_what_it_could_not_deliver(pair: Pair) -> None:
     ours, _ = await pair.channel(bytes=True)
     while (await ours_is_full(ours)) is None:

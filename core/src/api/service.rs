@@ -80,11 +80,11 @@ impl CallContext {
     /// meanwhile. The request counts as one that waits for a worker until it is answered: a session whose requests that
     /// wait are more than `session_budget_bytes` gets `BUSY`.
     ///
-    /// Errors: `STATE` it was left for later already.
+    /// Errors: `STATE` it was left for later already, or is answered.
     pub fn defer(&self) -> Result<DeferredReply> {
         if !self.call.defer() {
             let what = format!("defer the reply to a call of service \"{}\"", self.call.request.service);
-            return Err(Error::new(Code::State, format!("{what}: it is deferred already")));
+            return Err(Error::new(Code::State, format!("{what}: it is deferred or answered already")));
         }
         Ok(DeferredReply(Some(Arc::clone(&self.call))))
     }

@@ -422,10 +422,14 @@ impl Session {
         }
         let id = self.0.id;
         let wait = wait.saturating_add(LAST_WORD);
-        let state = self.block("close the session", Some(wait), |shard, _, _| {
+        let ended = self.block("close the session", Some(wait), |shard, _, _| {
             let state = state_of(shard, id);
             (state != SessionState::Closing).then_some(Ok(state))
-        })?;
+        });
+        // Who waits again is answered by its end, and not because somebody waited before.
+        let goes_on = ended.as_ref().is_err_and(|error| error.code == Code::Timeout);
+        self.0.is_ending.store(goes_on, Ordering::Release);
+        let state = ended?;
         if state == SessionState::Lost { Err(self.end_error(state)) } else { Ok(()) }
     }
 

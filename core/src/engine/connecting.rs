@@ -68,6 +68,8 @@ impl Shard {
             return Some(Err(Error::new(Code::State, "take the session of a connect: it was taken already")));
         };
         let result = connecting.result.take()?;
+        // An event that waits would come behind the end of the handle.
+        connecting.watched = None;
         connecting.session = result.as_ref().ok().copied();
         // It may have ended before its caller woke; then the handle tells why.
         let lives = |session| self.hubs.get(session).is_some_and(|hub| !hub.state.is_final());

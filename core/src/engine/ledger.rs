@@ -130,6 +130,7 @@ impl Shard {
     }
 
     fn note_forgotten(&mut self, session: SessionId) {
+        self.note_drained(session);
         self.accepted.retain(|&waiting| waiting != session);
         if let Some(hub) = self.hubs.get_mut(&session) {
             hub.is_forgotten = true;

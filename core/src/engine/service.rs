@@ -6,7 +6,7 @@
 
 use super::bell::Bell;
 use super::event::LogLevel;
-use super::shard::{Batch, CallWork, Shard};
+use super::shard::{Batch, CallWork, Chore, Shard};
 use super::watch::Ready;
 use super::{Engine, Place, clock};
 use bytes::Bytes;
@@ -76,13 +76,18 @@ impl Running {
     fn defer(&self) -> bool {
         let is_first = !self.is_deferred.swap(true, Ordering::AcqRel);
         if is_first {
-            self.waiting_bytes.store(self.bytes, Ordering::Release);
-            self.waiting_in_session.fetch_add(self.bytes, Ordering::AcqRel);
+            self.wait(self.bytes);
         }
         is_first
     }
 
-    /// Its request waits no more.
+    /// So much of it waits from now on, of its request or of its reply.
+    fn wait(&self, bytes: u64) {
+        self.waiting_in_session.fetch_add(bytes, Ordering::AcqRel);
+        self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Nothing of it waits any more.
     fn begin(&self) {
         let bytes = self.waiting_bytes.swap(0, Ordering::AcqRel);
         self.waiting_in_session.fetch_sub(bytes, Ordering::AcqRel);
@@ -127,9 +132,15 @@ impl IncomingCall {
         self.request.deadline.map(|deadline| deadline.since(clock::now()))
     }
 
-    /// The answer comes later, and not from the handler. False the second time.
+    /// The answer comes later, and not from the handler. False the second time, and after the answer.
     pub(crate) fn defer(&self) -> bool {
-        self.running.defer()
+        let is_first = self.running.defer();
+        if self.is_answered.load(Ordering::Acquire) {
+            // Too late; the answer may have been counted before.
+            self.running.begin();
+            return false;
+        }
+        is_first
     }
 
     pub(crate) fn call(&self) -> ChannelId {
@@ -151,6 +162,7 @@ impl IncomingCall {
         self.when_there_is_room(wait, |shard, now, _| {
             let answered = shard.answer_call(now, key, reply);
             if wait.is_some() && answered.as_ref().is_err_and(|error| error.code == Code::Again) {
+                self.running.wait(reply.len() as u64);
                 shard.unsent.insert(key, reply.clone());
                 return Ok(());
             }
@@ -212,8 +224,9 @@ impl IncomingCall {
 
     /// Ends the call. The first answer counts. Does not block where `patience` is none.
     pub(crate) fn answer(self: Arc<Self>, result: Result<Vec<u8>>) {
+        let is_late = self.is_answered.swap(true, Ordering::AcqRel);
         self.running.begin();
-        if self.is_answered.swap(true, Ordering::AcqRel) {
+        if is_late {
             return;
         }
         match result {
@@ -279,15 +292,15 @@ impl Shard {
     /// The session is over: nobody waits for what was left for it.
     pub(super) fn drop_left_replies(&mut self, session: SessionId) {
         let calls = (session, ChannelId(0))..=(session, ChannelId(u64::MAX));
-        let left: Vec<_> = self.unsent.range(calls).map(|(key, _)| *key).collect();
-        for key in left {
-            self.unsent.remove(&key);
-            self.end_call(key);
-        }
+        let left = self.unsent.range(calls).map(|(&(session, call), _)| Chore::Answer(session, call));
+        // The protocol still has to hear that their handlers have returned: objects wait for that.
+        self.chores.extend(left);
     }
 
     fn end_call(&mut self, (session, call): (SessionId, ChannelId)) {
-        self.running.remove(&(session, call));
+        if let Some(running) = self.running.remove(&(session, call)) {
+            running.begin();
+        }
         self.unwatch(session, call);
     }
 }

@@ -310,14 +310,18 @@ impl Session {
 
     /// Whether the peer holds everything. If not, an event says so once it does.
     pub(crate) fn ask_delivered(&mut self) -> bool {
-        self.is_delivery_asked = self.streams.iter().any(is_undelivered);
-        !self.is_delivery_asked
+        let is_left = self.streams.iter().any(is_undelivered);
+        // Who asked before is told, whoever asks now; the end of a session answers for itself.
+        if std::mem::replace(&mut self.is_delivery_asked, is_left) && !is_left && !self.state.is_final() {
+            self.event(SessionEvent::Delivered);
+        }
+        !is_left
     }
 
-    /// Answers whoever asked, when the time has come; the end of the session answers for itself.
+    /// Answers whoever asked, when the time has come.
     pub(super) fn note_delivered(&mut self) {
-        if self.is_delivery_asked && !self.state.is_final() && self.ask_delivered() {
-            self.event(SessionEvent::Delivered);
+        if self.is_delivery_asked {
+            self.ask_delivered();
         }
     }
 

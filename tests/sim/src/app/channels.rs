@@ -234,7 +234,8 @@ impl World {
             left.len()
         );
         if let Some(known) = self.sess(pid, session) {
-            known.asks_delivered = !is_delivered;
+            // Who asked before is told even if it is delivered now.
+            known.asks_delivered |= !is_delivered;
         }
         Ok(())
     }

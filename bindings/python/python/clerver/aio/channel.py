@@ -18,11 +18,7 @@ class Channel(ChannelBase):
         super().__init__(native)
         self._pump = pump
         self._watched = Watched(pump.loop)
-        self._token: int | None = None
-
-    def __del__(self) -> None:
-        if self._token is not None:
-            self._pump.forget(self._token)
+        self._is_watched = False
 
     async def __aenter__(self) -> Channel:
         return self
@@ -33,8 +29,9 @@ class Channel(ChannelBase):
         finish(self, value)
 
     def _watch(self) -> Watched:
-        if self._token is None:
-            self._token = self._pump.watch(self._native.watch, self._watched)
+        if not self._is_watched:
+            self._pump.watch(self._native.watch, self._watched)
+            self._is_watched = True
         return self._watched
 
     async def send(self, data: Buffer, timeout: float | None = None) -> None:

@@ -78,12 +78,11 @@ class Node(NodeBase):
         wish = connect_wish(addresses, race, any_node, bulk_links, standby_links)
         connecting = self._native.connect_start(wish, timeout)
         watched = Watched(pump.loop)
-        token = pump.watch(connecting.watch, watched)
+        pump.watch(connecting.watch, watched)
         try:
             # The connect has the time-out itself, and says what it tried last.
             return Session(await until(connecting.try_take, lambda: watched.readable, None), pump)
         finally:
-            pump.forget(token)
             connecting.cancel()
 
     async def accept(self, timeout: float | None = None) -> Session:
@@ -161,6 +160,7 @@ class Node(NodeBase):
         pump = self._opened()
         if pump.is_closed:
             return EndReport([], [])
-        left = await pump.loop.run_in_executor(None, self._native.close, timeout)
-        pump.close()
-        return end_report(left)
+        closing = pump.loop.run_in_executor(None, self._native.close, timeout)
+        # Whoever waits is woken, even if nobody waits for this any more.
+        closing.add_done_callback(lambda _: pump.close())
+        return end_report(await asyncio.shield(closing))

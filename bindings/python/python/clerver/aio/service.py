@@ -68,7 +68,9 @@ class _Cancel(Signal):
 
     def set(self) -> None:
         if self._native.is_cancelled and self._task is not None:
+            # Once: what it does on its way out is its own affair.
             self._task.cancel()
+            self._task = None
 
 
 async def _answer(
@@ -76,9 +78,8 @@ async def _answer(
 ) -> None:
     watched = Watched(pump.loop)
     watched.readable = _Cancel(native, pump.loop)
-    token: int | None = None
     try:
-        token = pump.watch(reply.watch, watched)
+        pump.watch(reply.watch, watched)
         call = CallContext(native, pump, watched.writable)
         answer = handler(call)
         if inspect.isasyncgen(answer):
@@ -96,6 +97,3 @@ async def _answer(
     except Exception as error:
         logger.exception("service %r raised", name)
         reply.fail(error)
-    finally:
-        if token is not None:
-            pump.forget(token)

@@ -23,11 +23,7 @@ class Call:
         self._native = native
         self._pump = pump
         self._watched = Watched(pump.loop)
-        self._token: int | None = pump.watch(native.watch, self._watched)
-
-    def __del__(self) -> None:
-        if (token := getattr(self, "_token", None)) is not None:
-            self._pump.forget(token)
+        pump.watch(native.watch, self._watched)
 
     async def receive(self) -> bytes | None:
         """The next part of the reply, `None` behind the last one; raises what the call failed with."""
@@ -63,12 +59,7 @@ class Session(SessionBase):
     def __init__(self, native: _clerver.Session, pump: Pump) -> None:
         super().__init__(native)
         self._pump = pump
-        self._watched = _SessionWatched(native, pump)
-        self._token: int | None = None
-
-    def __del__(self) -> None:
-        if self._token is not None:
-            self._pump.forget(self._token)
+        self._watched: _SessionWatched | None = None
 
     async def __aenter__(self) -> Session:
         return self
@@ -79,9 +70,8 @@ class Session(SessionBase):
         await self.close(CLOSE_TIMEOUT if kind is None else 0)
 
     def _watch(self) -> _SessionWatched:
-        if self._token is None:
-            self._token = self._pump.watch(self._native.watch, self._watched)
-            self._watched.ready()
+        if self._watched is None:
+            self._watched = _SessionWatched.of(self._native, self._pump)
         return self._watched
 
     async def wait_state(self, *states: str, timeout: float | None = None) -> str:
@@ -205,6 +195,18 @@ class _SessionWatched(Watched):
         self.events = EventQueue(pump.loop)
         self.channels: deque[_clerver.Channel] = deque()
         self.over: ClerverError | None = None
+
+    @staticmethod
+    def of(native: _clerver.Session, pump: Pump) -> _SessionWatched:
+        """That of this session, which all its handles share."""
+        known = pump.sessions.get(native.id)
+        if isinstance(known, _SessionWatched):
+            return known
+        watched = _SessionWatched(native, pump)
+        pump.watch(native.watch, watched)
+        pump.sessions[native.id] = watched
+        watched.ready()
+        return watched
 
     def ready(self) -> None:
         while told := self.native.take_events(EVENTS_AT_ONCE):

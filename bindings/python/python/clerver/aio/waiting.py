@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from .. import _clerver, events
 from ..errors import ClerverError, Timeout
@@ -25,25 +26,28 @@ class Signal:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
 
     def set(self) -> None:
         if self._waiters:
-            waiters, self._waiters = self._waiters, []
+            waiters, self._waiters = self._waiters, set()
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    def wait(self) -> asyncio.Future[None]:
+    async def wait(self) -> None:
         waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        return waiter
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
 
 
 class Watched:
-    """What a token of `watch` stands for."""
+    """What a token of `watch` stands for, as long as somebody holds it."""
 
-    __slots__ = ("readable", "writable")
+    __slots__ = ("__weakref__", "readable", "writable")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.readable = Signal(loop)
@@ -86,26 +90,19 @@ class Pump:
         self.accepted = Signal(self.loop)
         self.drained = Signal(self.loop)
         self.is_closed = False
-        self._watched: dict[int, Watched] = {}
+        self._watched: WeakValueDictionary[int, Watched] = WeakValueDictionary()
+        self.sessions: WeakValueDictionary[int, Watched] = WeakValueDictionary()
+        """One for each session, however many handles of it there are: it has one token."""
         self._handlers: set[asyncio.Task[None]] = set()
         self._next_token = 0
         self._descriptor = native.event_descriptor()
         self.loop.add_reader(self._descriptor, self._take)
 
-    def watch(self, watch: Callable[[int], None], watched: Watched) -> int:
+    def watch(self, watch: Callable[[int], None], watched: Watched) -> None:
         """Registers something under a token of its own."""
         self._next_token += 1
-        token = self._next_token
-        self._watched[token] = watched
-        try:
-            watch(token)
-        except ClerverError:
-            del self._watched[token]
-            raise
-        return token
-
-    def forget(self, token: int) -> None:
-        self._watched.pop(token, None)
+        self._watched[self._next_token] = watched
+        watch(self._next_token)
 
     def _take(self) -> None:
         for told in self.native.take_events(EVENTS_AT_ONCE):
