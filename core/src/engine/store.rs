@@ -22,6 +22,7 @@ use file::StoreFile;
 use parking_lot::{Condvar, Mutex};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use writer::Writer;
 
@@ -47,6 +48,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Store {
     /// Until the thread has it.
     file: Mutex<Option<StoreFile>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -59,7 +61,10 @@ impl Store {
     pub(crate) fn open(directory: &Path) -> Result<(Store, Loaded)> {
         let file = StoreFile::open(directory)?;
         let loaded = file.load()?;
-        Ok((Store { file: Mutex::new(Some(file)), mailbox: Arc::default() }, loaded))
+        Ok((
+            Store { file: Mutex::new(Some(file)), thread: Mutex::default(), mailbox: Arc::default() },
+            loaded,
+        ))
     }
 
     /// Moves all records whose key has `part` at byte `at` into the table `set_aside`, with the time and the reason:
@@ -87,7 +92,8 @@ impl Store {
         let committer = Committer { file, done, trouble, leaving };
         let started = std::thread::Builder::new().name("clerver-store".into()).spawn(move || committer.run());
         let failed = |error| Error::new(Code::System, format!("start the thread of the store: {error}"));
-        started.map(drop).map_err(failed)
+        *self.thread.lock() = Some(started.map_err(failed)?);
+        Ok(())
     }
 
     /// Queues a batch. Never blocks. The numbers rise.
@@ -119,9 +125,16 @@ impl Store {
             self.mailbox.left.wait_for(&mut state, until.since(now()));
         }
         state.is_leaving = true;
-        let is_stored = state.is_stored();
+        let (is_stored, has_left) = (state.is_stored(), !state.has_thread);
         drop(state);
         self.mailbox.work.notify_one();
+        let thread = self.thread.lock().take();
+        // What it did last may be the end of its node.
+        let is_other = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        if let Some(thread) = thread.filter(|thread| has_left && is_other(thread)) {
+            // It sent, so it must not end beside the exit handlers of the program, as the thread of the loop.
+            let _ = thread.join();
+        }
         // Without a thread it is still here.
         drop(self.file.lock().take());
         is_stored

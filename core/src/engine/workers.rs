@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Threads exist at most this many times the size of the pool, spares for blocked ones included.
@@ -61,6 +62,9 @@ struct State {
     blocked: usize,
     running: BTreeMap<u64, (String, Option<ObjectKey>)>,
     next_number: u64,
+    /// Of all threads that were not waited for, and those of them that take their last steps.
+    handles: BTreeMap<u64, JoinHandle<()>>,
+    ended: Vec<u64>,
     is_stopped: bool,
 }
 
@@ -105,15 +109,22 @@ impl Workers {
     }
 
     fn spawn(self: &Arc<Self>) {
-        let pool = Arc::clone(self);
-        let result = std::thread::Builder::new().name("clerver-work".into()).spawn(move || pool.work());
-        if result.is_err() {
+        let (pool, number) = (Arc::clone(self), self.state.lock().take_number());
+        let started = std::thread::Builder::new().name("clerver-work".into());
+        let started = started.spawn(move || pool.work(number));
+        let mut state = self.state.lock();
+        match started {
+            Ok(handle) => drop(state.handles.insert(number, handle)),
             // The task stays queued for the other threads; the next submit tries again.
-            self.state.lock().threads -= 1;
+            Err(_) => state.threads -= 1,
         }
+        // Those that ended while nobody waited need no handle any more.
+        let ended = state.take_ended();
+        drop(state);
+        drop(ended);
     }
 
-    fn work(self: Arc<Self>) {
+    fn work(self: Arc<Self>, own_number: u64) {
         POOL.set(Some(Arc::clone(&self)));
         self.signals.apply();
         self.turns.apply();
@@ -145,6 +156,7 @@ impl Workers {
             state.running.remove(&number);
         }
         state.threads -= 1;
+        state.ended.push(own_number);
         let is_needed = state.wants_thread(self.size);
         state.threads += usize::from(is_needed);
         let is_stopped = state.is_stopped;
@@ -182,6 +194,13 @@ impl Workers {
         while state.threads > state.running.len() && now() < until {
             self.work.wait_for(&mut state, until.since(now()));
         }
+        let ended = state.take_ended();
+        drop(state);
+        for thread in ended {
+            // Only a few steps are left to it, but they must not run beside the exit handlers of a program that
+            // returns from main now: those of OpenSSL free what every thread uses.
+            let _ = thread.join();
+        }
     }
 
     /// What runs or waits now, by name and the object it destroys; log lines left out.
@@ -216,9 +235,21 @@ impl State {
     }
 
     fn begin(&mut self, task: &Task) -> u64 {
+        let number = self.take_number();
+        self.running.insert(number, (task.name.clone(), task.destroys));
+        number
+    }
+
+    fn take_number(&mut self) -> u64 {
         self.next_number += 1;
-        self.running.insert(self.next_number, (task.name.clone(), task.destroys));
         self.next_number
+    }
+
+    /// Handles of threads that have ended or are about to. One that ended before its handle was here stays.
+    fn take_ended(&mut self) -> Vec<JoinHandle<()>> {
+        let (handles, mut found) = (&mut self.handles, Vec::new());
+        self.ended.retain(|number| handles.remove(number).map(|handle| found.push(handle)).is_none());
+        found
     }
 
     fn wants_thread(&self, size: usize) -> bool {
